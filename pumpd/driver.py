@@ -47,7 +47,7 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send `data` and wait for a frame that `accept` takes (default: any frame that `on_frame` left to the dialogue)."""
+    """Send `data` and wait for a frame that `accept` takes (default: any that `on_frame` left to the dialogue)."""
 
     data: bytes
     timeout_s: float

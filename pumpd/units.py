@@ -41,7 +41,7 @@ class Quantity:
         return hash((type(self), self.value))
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.value == other.value  # type: ignore[attr-defined]
+        return type(other) is type(self) and self.value == other.value
 
     def __lt__(self, other: Self) -> bool:
         return self.value < self._same(other)
