@@ -1,0 +1,167 @@
+"""The journal's file: its table, its row and hash, its lock, and how it is read, also while a daemon writes it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Self
+
+FORMAT = 1  # PRAGMA user_version; rises when the table or the hashed text changes
+GENESIS = "0" * 64  # what the first row names as its predecessor
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS journal (
+  seq INTEGER PRIMARY KEY, hash TEXT NOT NULL, prev_hash TEXT NOT NULL, bed TEXT NOT NULL, session_id TEXT NOT NULL,
+  kind TEXT NOT NULL, ts TEXT NOT NULL, wire REAL NOT NULL, boot_id TEXT NOT NULL, late INTEGER NOT NULL,
+  data TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS journal_session ON journal (session_id) WHERE session_id <> '';
+CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
+  BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
+  BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+class JournalBusy(Exception):
+    """Another process holds this journal; the text names it."""
+
+
+class Row(NamedTuple):
+    """One journal row, in the order of the table's columns."""
+
+    seq: int
+    hash: str
+    prev_hash: str
+    bed: str
+    session_id: str  # "" outside of a session
+    kind: str
+    ts: str  # wall clock, a label only
+    wire: float  # the loop's time in seconds (S11)
+    boot_id: str
+    late: bool  # the act came before this row (S9)
+    data: str  # JSON
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def row_hash(
+    seq: int, prev: str, bed: str, session_id: str, kind: str, ts: str, wire: float, boot_id: str, late: bool, data: str
+) -> str:
+    """The SHA-256 of a row: over the compact ASCII JSON list of all its columns but the hash, in table order."""
+    return sha256(_encode([seq, prev, bed, session_id, kind, ts, wire, boot_id, late, data]).encode()).hexdigest()
+
+
+class Reader:
+    """Reads a journal, also while a daemon writes it: sees every durable row. Close it, or use `with`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Raise FileNotFoundError where there is no journal, sqlite3.Error when it is none."""
+        if not path.exists():
+            raise FileNotFoundError(f"no journal at {path}")
+        return cls(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def rows(self, session_id: str | None = None, bed: str | None = None, since: int = 0) -> Iterator[Row]:
+        """Rows with a seq above `since`, oldest first; of one session or one bed, where named."""
+        where, values = "seq > ?", [since]
+        if session_id is not None:
+            where, values = where + " AND session_id = ?", [*values, session_id]
+        if bed is not None:
+            where, values = where + " AND bed = ?", [*values, bed]
+        for found in self._db.execute(f"SELECT * FROM journal WHERE {where} ORDER BY seq", values):
+            yield Row._make((*found[:9], bool(found[9]), found[10]))
+
+    def last_session(self, bed: str) -> str | None:
+        """The id of the bed's newest session, ended or not; None when it never had one."""
+        found = self._db.execute(
+            "SELECT session_id FROM journal WHERE bed = ? AND session_id <> '' ORDER BY seq DESC LIMIT 1", (bed,)
+        ).fetchone()
+        return found[0] if found else None
+
+    def sessions(self) -> list[tuple[str, str, str, str]]:
+        """(session id, bed, first ts, last ts) of every session, in the order they began."""
+        spans = self._db.execute(
+            "SELECT session_id, min(seq), max(seq) FROM journal WHERE session_id <> '' GROUP BY session_id ORDER BY 2"
+        ).fetchall()
+        first_and_last = "SELECT bed, ts FROM journal WHERE seq IN (?, ?) ORDER BY seq"
+        ends = [self._db.execute(first_and_last, span[1:]).fetchall() for span in spans]
+        return [(span[0], rows[0][0], rows[0][1], rows[-1][1]) for span, rows in zip(spans, ends, strict=True)]
+
+    def verify(self) -> int | None:
+        """The seq of the first row that breaks the chain (changed, missing before it, or moved); None: all whole."""
+        seq, prev = 0, GENESIS
+        for row in self.rows():
+            if row.seq != seq + 1 or row.prev_hash != prev or row.hash != row_hash(row.seq, *row[2:]):
+                return row.seq
+            seq, prev = row.seq, row.hash
+        return None
+
+    def head(self) -> tuple[int, str]:
+        """Seq and hash of the newest row; (0, GENESIS) while there is none."""
+        found = self._db.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+        return (found[0], found[1]) if found else (0, GENESIS)
+
+
+class Lock:
+    """An advisory lock on a side file, taken before the journal is touched; the file names its owner."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Raise JournalBusy when another process has it. None: nothing to lock."""
+        self._file = None if path is None else _take(path)
+
+    def release(self) -> None:
+        """Let the next process in."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _take(path: Path) -> int:
+    file = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(file, 20, 0).decode(errors="replace").strip() or "of unknown number"
+        os.close(file)
+        advice = "stop that pumpd first, or give this one its own data_dir"
+        raise JournalBusy(f"{path} is in use by process {owner}: {advice}") from None
+    os.ftruncate(file, 0)
+    os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+    return file
+
+
+def open_for_writing(path: Path | None, *, fsync: bool) -> sqlite3.Connection:
+    """Open or create the file (None: in memory). Raise sqlite3.Error when that fails or its format is another one."""
+    db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        found = db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, FORMAT):
+            raise sqlite3.DatabaseError(f"{path} has journal format {found}; this pumpd writes format {FORMAT}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={'FULL' if fsync else 'OFF'}")
+        db.executescript(SCHEMA)
+        db.execute(f"PRAGMA user_version={FORMAT}")
+    except BaseException:
+        db.close()
+        raise
+    return db
