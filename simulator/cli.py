@@ -1,0 +1,188 @@
+"""`pumpd-sim`: simulated pumps on real ports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from simulator.control import ControlServer, ask
+from simulator.device import FAMILIES, Device
+from simulator.scenario import BadRequest, Scenario, load_scenario
+from simulator.serve import Port, PtyPort, TcpPort
+
+app = App(
+    name="pumpd-sim",
+    help="""Simulated infusion pumps that speak the real wire, with a physical pump behind the bytes.
+
+    A pump on a pty, and a look behind it:
+
+        pumpd-sim serve newera --pty /tmp/pump --control 127.0.0.1:7000
+
+        pumpd-sim control 127.0.0.1:7000 '{"do": "truth"}'
+    """,
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PumpOptions:
+    """How each served pump is set up."""
+
+    speed: float = 1.0
+    "Simulated seconds per second. Wire time-outs and the watchdog are never scaled."
+    seed: int | None = None
+    "Seed of faults and accuracy error; drawn and printed when left out."
+    scenario: str | None = None
+    "TOML file with timed events (see docs/simulator.md)."
+    address: int = 0
+    "Address of the pump on its line, 0 to 99."
+    mode: Literal["basic", "safe"] = "basic"
+    "Framing at power-on."
+    watchdog: int = 10
+    "Seconds of the Safe-mode watchdog when the pump starts in Safe mode, 1 to 255."
+    baud: int = 0
+    "Let bytes take their time on the wire: 300, 1200, 2400, 9600 or 19200. 0 = no delay."
+    true_diameter: float | None = None
+    "Real inner diameter of the syringe in mm, whatever the pump is told; left out = as told."
+    fill: float = 60.0
+    "Fluid in the syringe in mL; the motor stalls when it is empty."
+    model: Literal["ideal", "typical"] = "ideal"
+    "ideal: exact and at once. typical: start-up lag, slack, error within 2 %, line resistance."
+
+
+DEFAULTS = PumpOptions()
+
+
+@app.command(name="list")
+def list_families() -> None:
+    """List the pump families that can be simulated."""
+    for name, description in FAMILIES.items():
+        print(f"{name}  {description}")
+
+
+@app.command
+def serve(
+    family: str,
+    /,
+    *,
+    pty: Annotated[list[str] | None, Parameter(negative=())] = None,
+    tcp: Annotated[list[str] | None, Parameter(negative=())] = None,
+    control: str | None = None,
+    options: PumpOptions = DEFAULTS,
+) -> int:
+    """Serve simulated pumps until SIGTERM or Ctrl-C.
+
+    Prints `CONTROL host:port` when the back door is open, then `READY <url>` for each port that is usable; the seed
+    goes to standard error.
+
+    Parameters
+    ----------
+    family
+        Pump family, see `pumpd-sim list`.
+    pty
+        Serve a pump on a pty and link it at this path. Repeat for more pumps.
+    tcp
+        Serve a pump on HOST:PORT (port 0 = any free one). Repeat for more pumps.
+    control
+        Open the JSON back door on this loopback HOST:PORT (port 0 = any free one).
+    """
+    seed = random.SystemRandom().randrange(1, 1_000_000) if options.seed is None else options.seed
+    try:
+        return asyncio.run(_serve(family, pty or [], tcp or [], control, options, seed))
+    except (ValueError, OSError) as problem:
+        print(f"pumpd-sim: {problem}", file=sys.stderr)
+        return 2
+
+
+@app.command(name="control")
+def send_control(address: str, request: str, /) -> int:
+    """Send one request to a simulator's back door and print the answer.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT from the simulator's CONTROL line.
+    request
+        A JSON object, e.g. '{"do": "press", "key": "stop"}'.
+    """
+    try:
+        answer = ask(*split_address(address), request)
+    except (ValueError, OSError) as problem:
+        print(f"pumpd-sim: {address}: {problem}", file=sys.stderr)
+        return 2
+    print(json.dumps(answer))
+    return 0 if answer.get("ok") else 1
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split HOST:PORT. BadRequest in words when it is none."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise BadRequest(f"{text!r}: expected HOST:PORT, such as 127.0.0.1:7000")
+    return host.strip("[]"), int(port)
+
+
+async def _serve(
+    family: str, ptys: Sequence[str], tcps: Sequence[str], control: str | None, options: PumpOptions, seed: int
+) -> int:
+    if not ptys and not tcps:
+        raise BadRequest("nothing to serve: give --pty PATH or --tcp HOST:PORT")
+    scenario = load_scenario(options.scenario) if options.scenario else None
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    ports: list[Port] = []
+    for path in ptys:
+        ports.append(PtyPort(_pump(family, options, scenario, seed + len(ports)), path))
+    for address in tcps:
+        ports.append(TcpPort(_pump(family, options, scenario, seed + len(ports)), *split_address(address)))
+    door = ControlServer(ports, *split_address(control)) if control else None
+    try:
+        print(f"SEED {seed}", file=sys.stderr, flush=True)
+        for port in ports:
+            await port.open()
+        if door:
+            await door.open()
+            print(f"CONTROL {door.host}:{door.port}", flush=True)
+        for port in ports:
+            print(f"READY {port.url}", flush=True)
+        await stopped.wait()
+    finally:
+        if door:
+            door.close()
+        for port in ports:
+            port.close()
+    return 0
+
+
+def _pump(family: str, options: PumpOptions, scenario: Scenario | None, seed: int) -> Device:
+    return Device(
+        family,
+        address=options.address,
+        mode=options.mode,
+        speed=options.speed,
+        seed=seed,
+        baud=options.baud,
+        scenario=scenario,
+        watchdog_s=options.watchdog,
+        true_diameter_mm=options.true_diameter,
+        fill_ml=options.fill,
+        model=options.model,
+    )
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()
