@@ -1,0 +1,115 @@
+"""JSON with exact decimals: what goes out is written as it was rounded, what comes in never passes through a float.
+
+The standard library writes no Decimal as a number and pydantic writes it as text, so the encoder is our own: a table
+from type to text, about 0.2 us a value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from json.encoder import encode_basestring as quoted
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class NotJson(ValueError):
+    """The text is no JSON of ours; the message says why in the sender's words."""
+
+
+def utc(unix_s: float) -> datetime:
+    """The wall time `unix_s` seconds after 1970 as an aware UTC datetime."""
+    return datetime.fromtimestamp(unix_s, UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601, UTC, milliseconds and Z. Raises ValueError for a datetime without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone; wall times are UTC")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _decimal(value: Decimal) -> str:
+    if not value.is_finite():
+        raise ValueError(f"{value} is no JSON number; unknown is null with a quality")
+    return format(value, "f")
+
+
+def _float(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number; unknown is null with a quality")
+    return repr(round(value, 3))  # only measured times are floats, and they are good to the millisecond
+
+
+def _mapping(value: Mapping[str, object]) -> str:
+    return "{" + members(value) + "}"
+
+
+def members(value: Mapping[str, object]) -> str:
+    """The fields of an object without its braces."""
+    encoders = ENCODERS
+    return ",".join([f'"{name}":{encoders.get(type(item), _other)(item)}' for name, item in value.items()])
+
+
+def _quoted_mapping(value: Mapping[str, object]) -> str:
+    return "{" + ",".join([f"{quoted(str(name))}:{to_json(item)}" for name, item in value.items()]) + "}"
+
+
+def _sequence(value: Any) -> str:
+    return "[" + ",".join([to_json(item) for item in value]) + "]"
+
+
+def _other(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return _mapping(value.__dict__)
+    if isinstance(value, Enum):
+        return to_json(value.value)
+    if isinstance(value, Mapping):
+        return _quoted_mapping(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form here")
+
+
+ENCODERS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    int: str,
+    str: quoted,
+    float: _float,
+    Decimal: _decimal,
+    datetime: lambda value: f'"{timestamp(value)}"',
+    dict: _quoted_mapping,
+    list: _sequence,
+    tuple: _sequence,
+}
+
+
+def to_json(value: object) -> str:
+    """One line of JSON. Raises ValueError for NaN and infinity, TypeError for a type that has no form here."""
+    return ENCODERS.get(type(value), _other)(value)
+
+
+def from_json(text: bytes) -> object:
+    """Read JSON with Decimal for every fraction. Raises NotJson: NaN, a field given twice and depth included."""
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError:
+        raise NotJson("nested too deeply") from None
+    except (ValueError, ArithmeticError) as error:
+        raise NotJson(str(error)) from None
+
+
+def _no_constant(word: str) -> object:
+    raise NotJson(f"{word} is no number")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise NotJson(f"{next(name for name in names if names.count(name) > 1)}: given twice")
+    return fields
