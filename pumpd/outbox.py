@@ -41,6 +41,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._state) + len(self._samples) + len(self._records)
 
+    @property
+    def late(self) -> int:
+        """How many records wait that a lost connection has delayed."""
+        return sum(1 for parcel in self._records if parcel.late)
+
     def put(self, parcel: Parcel) -> None:
         """Take a message; what has to give way is counted in `dropped`, replaced state is not."""
         if parcel.retain:

@@ -216,6 +216,9 @@ VERBS: Mapping[str, type[Form]] = MappingProxyType(
 )
 
 
+STOPPING = frozenset({"session.stop", "session.pause", "pump.stop"})  # never wait, never too old, need no revision (S5)
+
+
 class Confirm(Form):
     """The figures that were read back to the person who gave the order."""
 
