@@ -1,0 +1,332 @@
+"""One port to one pump: keeps it open, proves who answers, runs dialogues, and stops the pump when nobody judges it.
+
+The conversation itself is `pumpd.talk`. This module owns what outlives a conversation: the port, the phase of the
+link, and the lease (S16). Rules: S5 STOP-FENCE, S7 BLIND-IS-LOUD, S15 SAME-PUMP, S16 LEASED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Literal, TypeAlias, TypeVar
+
+from pumpd.clock import Clock
+from pumpd.driver import Dialogue, Identity, Preempted, Pump, PumpAlarm, PumpError, PumpReport, Silent
+from pumpd.ports import PortError
+from pumpd.talk import Counters, Deadline, Pipe, Talk
+
+T = TypeVar("T")
+
+REOPEN_FIRST_S = 0.25  # a USB adapter that was bumped is back within a second
+REOPEN_MOST_S = 5.0  # nobody should wait longer than this after plugging the pump in again
+CONNECT_AGAIN_S = 0.5  # a pump that is switched on answers within seconds; asking twice a second is no load
+CONNECTS_PER_OPEN = 8  # then the port is opened afresh: a half-open TCP connection never answers again by itself
+STOP_AGAIN_S = 0.25  # between two attempts to stop after a lapsed lease
+
+OpenPipe: TypeAlias = Callable[[Callable[[bytes], None], Callable[[str], None]], Awaitable[Pipe]]
+State: TypeAlias = Literal["init", "connecting", "negotiating", "ready", "lost", "disabled"]
+
+
+class NotConnected(PumpError):
+    """Nothing was sent, because the link cannot or may not carry it now. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A pump answers and said who it is. Told after each open, each silence and each `reclaim`."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The pump cannot be reached. Told once for each distinct reason until it is reached again."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PumpTold:
+    """The pump told an alarm; told at the moment its frame was read, before any dialogue saw that frame."""
+
+    alarm: PumpAlarm
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPhase:
+    """What the link is doing, for displays."""
+
+    state: State
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLapsed:
+    """Nobody judged a report in time: the link is stopping the pump."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStopDone:
+    """The pump was read back standing after a lapse. The link is silent from now on, until `reclaim`."""
+
+    report: PumpReport
+
+
+LinkEvent: TypeAlias = LinkUp | LinkDown | PumpTold | LinkPhase | LeaseLapsed | LeaseStopDone
+
+
+class Lease(Enum):
+    """Who answers for what the pump does."""
+
+    FREE = "nothing moves, no lease is needed"
+    GUARDED = "a bed judges the reports"
+    LAPSED = "nobody does: the link stops the pump"
+    MUTE = "stopped; the line stays silent, so that the pump's watchdog expires"
+
+
+class Link:
+    """Construct inside a running loop, run `run()` for ever in one task, and order with `perform()`."""
+
+    def __init__(
+        self, name: str, pump: Pump, open_pipe: OpenPipe, clock: Clock, tell: Callable[[LinkEvent], None]
+    ) -> None:
+        """`tell` is called synchronously and must neither block nor raise."""
+        self.name, self.pump, self.phase = name, pump, LinkPhase("init")
+        self.identity: Identity | None = None  # of the last pump that answered
+        self.lease = Lease.FREE
+        self._open_pipe, self._clock, self._tell = open_pipe, clock, tell
+        self._talk = Talk(pump, clock, told=lambda alarm: tell(PumpTold(alarm)), unanswered=self._unanswered)
+        self._keep_alive = pump.keep_alive()
+        self._kept_alive_at = -inf
+        self._lease_until = inf
+        self._lease_timer = Deadline(clock, self._mind_lease)
+        self._reclaimed = False
+        self._proved = False  # this opening of the port was identified as the pump of before
+        self._reasons_told: set[str] = set()
+        self._changed = asyncio.Event()
+
+    # --- for the bed ------------------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> Counters:
+        """The health of the line since start."""
+        return self._talk.counters
+
+    @property
+    def ready(self) -> bool:
+        """True while an identified pump answers."""
+        return self.phase.state == "ready"
+
+    async def perform(self, dialogue: Callable[[], Dialogue[T]], *, fence: bool = False) -> T:
+        """Run one dialogue, in the order of the calls, and give its result.
+
+        `fence=True` is for STOP: it goes out at once, every older dialogue ends with Preempted, and an open port is
+        all it needs. Raises NotConnected at once when nothing may be sent; else Refused, Garbled, Silent, Uncertain
+        or Preempted.
+        """
+        if fence:
+            if not self._talk.open:
+                raise NotConnected(self._words())
+        elif self.lease in (Lease.LAPSED, Lease.MUTE):
+            raise NotConnected("lease lapsed")
+        elif not self.ready:
+            raise NotConnected(self._words())
+        return await self._talk.submit(dialogue, fence=fence)
+
+    def guard(self, seconds: float) -> None:
+        """The pump may move for `seconds` of wire time more. A lease that has lapsed cannot be renewed."""
+        now = self._clock.wire()
+        if self.lease is Lease.GUARDED and now >= self._lease_until:
+            self._lapse()
+        if self.lease in (Lease.FREE, Lease.GUARDED):
+            self.lease, self._lease_until = Lease.GUARDED, now + seconds
+            self._lease_timer.set(min(self._lease_until, self._keep_alive_due()))
+
+    def stand_down(self) -> None:
+        """Nothing moves: no lease is needed, and the pump's watchdog is not fed."""
+        if self.lease is Lease.GUARDED:
+            self.lease = Lease.FREE
+            self._lease_timer.set(inf)
+
+    def reclaim(self) -> None:
+        """A restarted bed takes over after a lapse. A STOP that is not read back yet goes on first."""
+        self._reclaimed = True
+        if self.lease is Lease.MUTE:
+            self._give_back()
+
+    # --- the port ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the link until cancelled: open, identify, watch, open again; and stop the pump when the lease lapses."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_stopped(), name=f"{self.name}: lease")
+                await self._keep_open()
+        finally:
+            self._lease_timer.close()
+            self._enter("disabled")
+
+    async def _keep_open(self) -> None:
+        pause = REOPEN_FIRST_S
+        while True:
+            self._enter("connecting", self.phase.detail)
+            try:
+                pipe = await self._open_pipe(self._talk.received, self._vanished)
+            except PortError as error:
+                self._down(str(error), "connecting")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, REOPEN_MOST_S)
+                continue
+            pause = REOPEN_FIRST_S
+            self._talk.attach(pipe)
+            try:
+                await self._stay_connected()
+            finally:
+                self._proved = False
+                self._talk.detach(NotConnected(self.phase.detail or "the link was closed"))
+                pipe.close()
+            self.counters.reopened += 1
+
+    async def _stay_connected(self) -> None:
+        """Identify the pump as often as needed. Returns when the port is gone or should be opened afresh."""
+        self._enter("negotiating")
+        failed = 0
+        while failed < CONNECTS_PER_OPEN:
+            await self._until(self._may_connect)
+            if not self._talk.open:
+                return
+            try:
+                self._up(await self._talk.submit(self.pump.connect))
+            except Preempted:
+                continue
+            except Exception as error:  # a fault of the driver must not end the link: it still has to carry STOP
+                if not self._talk.open:
+                    return
+                failed += 1
+                self._down(_words_of(error), "lost")
+                await self._until(lambda: not self._talk.open, CONNECT_AGAIN_S)
+            else:
+                failed = 0
+                await self._until(lambda: not self._talk.open or not self.ready)
+
+    def _may_connect(self) -> bool:
+        """Reads are allowed, or the port is gone. While a lapsed lease stops a proved pump, the line is for STOP."""
+        idle = self.lease in (Lease.FREE, Lease.GUARDED)
+        return idle or (self.lease is Lease.LAPSED and not self._proved) or not self._talk.open
+
+    def _up(self, identity: Identity) -> None:
+        if self.lease is Lease.LAPSED and not _same_pump(self.identity, identity):
+            raise NotConnected(f"another pump answers ({identity.model}): STOP is not sent to it")
+        self.identity, self._proved = identity, True
+        self._reasons_told.clear()
+        self._enter("ready")
+        self._tell(LinkUp(identity))
+
+    def _vanished(self, reason: str) -> None:
+        self._talk.detach(NotConnected(reason))
+        self._down(reason, "lost")
+
+    def _unanswered(self) -> None:
+        if self.ready:
+            reason = f"no answer for {self.pump.capabilities.lost_after_s:g} s"
+            self._talk.end_all(NotConnected(reason), in_flight=Silent(reason))
+            self._down(reason, "lost")
+
+    def _down(self, reason: str, state: State) -> None:
+        self._enter(state, reason)
+        if reason not in self._reasons_told:
+            self._reasons_told.add(reason)
+            self._tell(LinkDown(reason))
+
+    def _enter(self, state: State, detail: str = "") -> None:
+        phase = LinkPhase(state, detail)
+        self._changed.set()
+        if phase != self.phase:
+            self.phase = phase
+            self._tell(phase)
+
+    async def _until(self, holds: Callable[[], bool], at_most: float | None = None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                while not holds():
+                    self._changed.clear()
+                    await self._changed.wait()
+
+    def _words(self) -> str:
+        return f"{self.phase.state}: {self.phase.detail}" if self.phase.detail else self.phase.state
+
+    # --- the lease --------------------------------------------------------------------------------------------------
+
+    def _mind_lease(self, now: float) -> None:
+        if self.lease is not Lease.GUARDED:
+            return
+        if now >= self._lease_until:
+            self._lapse()
+            return
+        if now >= self._keep_alive_due():
+            self._feed(now)
+        self._lease_timer.set(min(self._lease_until, self._keep_alive_due()))
+
+    def _keep_alive_due(self) -> float:
+        if self._keep_alive is None or not self.ready:
+            return inf
+        fed_at = self._kept_alive_at
+        if self._keep_alive.covered_by_any:
+            fed_at = max(fed_at, self._talk.last_sent)
+        return fed_at + self._keep_alive.every_s
+
+    def _feed(self, now: float) -> None:
+        assert self._keep_alive is not None
+        self._kept_alive_at = now
+        # A keep-alive that fails is not told: the next reading fails too, and that one is judged.
+        self._talk.submit(self._keep_alive.dialogue).add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )
+
+    def _lapse(self) -> None:
+        self.lease, self._reclaimed = Lease.LAPSED, False
+        self._tell(LeaseLapsed())
+        self._changed.set()
+
+    async def _keep_stopped(self) -> None:
+        while True:
+            await self._until(lambda: self.lease is Lease.LAPSED)
+            report = await self._stop_until_standing()
+            self.lease, self._talk.mute = Lease.MUTE, True
+            self._tell(LeaseStopDone(report))
+            if self._reclaimed:
+                self._give_back()
+
+    async def _stop_until_standing(self) -> PumpReport:
+        fence = True
+        while True:
+            await self._until(lambda: self._proved and self._talk.open)
+            try:
+                report = await self._talk.submit(self.pump.stop, fence=fence)
+                fence = True
+                if not report.motion.moves:
+                    return report
+            except Preempted:  # by another STOP: let that one finish instead of cutting each other for ever
+                fence = False
+                continue
+            except Exception:  # whatever it was, the pump is not known to stand: again
+                fence = True
+            await self._until(lambda: not self._talk.open, STOP_AGAIN_S)
+
+    def _give_back(self) -> None:
+        self.lease, self._reclaimed, self._talk.mute = Lease.FREE, False, False
+        self._changed.set()
+        if self.ready:
+            self._enter("negotiating", "a restarted bed takes over")
+
+
+def _same_pump(before: Identity | None, now: Identity) -> bool:
+    return before is None or (before.model, before.version, before.serial) == (now.model, now.version, now.serial)
+
+
+def _words_of(error: Exception) -> str:
+    return str(error) if isinstance(error, PumpError) else f"fault in the driver: {error!r}"

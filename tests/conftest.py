@@ -1,0 +1,45 @@
+"""Tests run in virtual time, except those that use real ports: everything under tests/port, and `real_time` tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from pumpd.testing import VirtualClock, VirtualLoop
+
+PORT_TESTS = Path(__file__).parent / "port"
+SEED_VARIABLE = "PUMPD_SEED"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.path.is_relative_to(PORT_TESTS) or item.get_closest_marker("real_time"):
+        return {"real": asyncio.SelectorEventLoop}
+    return {"virtual": VirtualLoop}
+
+
+def seed() -> int:
+    return int(os.environ.get(SEED_VARIABLE, "1"))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random seed: {seed()} ({SEED_VARIABLE}=n for another); hypothesis prints its own on failure"
+
+
+@pytest.fixture(autouse=True)
+def _same_dice() -> Iterator[None]:
+    random.seed(seed())
+    yield
+    random.seed()
+
+
+@pytest.fixture
+async def clock() -> VirtualClock:
+    """The wire clock of the running loop."""
+    return VirtualClock()

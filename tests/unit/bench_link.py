@@ -1,0 +1,52 @@
+"""One toy pump on a memory port with its link running: what most tests of the link start from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+from pumpd.link import Link, LinkEvent
+from pumpd.testing import MemoryPort, VirtualClock
+from tests.unit.toy_pump import ToyDevice, ToyPump
+
+E = TypeVar("E")
+
+
+class LinkBench:
+    def __init__(self, device: ToyDevice, pump: ToyPump) -> None:
+        self.device, self.pump, self.clock = device, pump, VirtualClock()
+        self.port = MemoryPort(device)
+        self.events: list[LinkEvent] = []
+        self.link = Link("left", pump, self.port.open, self.clock, self.events.append)
+
+    def told(self, kind: type[E]) -> list[E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def words_since(self, mark: int) -> list[str]:
+        return [data.decode().strip() for data in self.port.sent[mark:]]
+
+    @property
+    def mark(self) -> int:
+        return len(self.port.sent)
+
+    async def until_ready(self) -> None:
+        while not self.link.ready:  # noqa: ASYNC110 - virtual time: this costs nothing and needs no hook in the link
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def link_bench(
+    device: ToyDevice | None = None, pump: ToyPump | None = None, *, ready: bool = True
+) -> AsyncIterator[LinkBench]:
+    bench = LinkBench(device or ToyDevice(), pump or ToyPump())
+    running = asyncio.create_task(bench.link.run())
+    try:
+        if ready:
+            await bench.until_ready()
+        yield bench
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
