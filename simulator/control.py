@@ -23,6 +23,7 @@ class ControlServer:
         self.host = host
         self.port = port
         self._ports = list(ports)
+        self._pumps = [port.device for port in ports]  # a number means a pump, wherever its cable is swapped to
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -64,11 +65,12 @@ class ControlServer:
         if request.get("do") == "swap":
             return self._swap()
         number = request.pop("pump", 0)
-        if type(number) is not int or not 0 <= number < len(self._ports):
-            return {"ok": False, "error": f"pump = {number!r}: expected 0 to {len(self._ports) - 1}"}
-        port = self._ports[number]
+        if type(number) is not int or not 0 <= number < len(self._pumps):
+            return {"ok": False, "error": f"pump = {number!r}: expected 0 to {len(self._pumps) - 1}"}
+        pump = self._pumps[number]
+        port = next(port for port in self._ports if port.device is pump)
         port.poke()
-        answer = port.device.control(request)
+        answer = pump.control(request)
         port.poke()
         return answer
 

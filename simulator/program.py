@@ -49,9 +49,13 @@ def show_number(value: float) -> str:
 
 
 def rate_bounds_ml_h(diameter_mm: float) -> tuple[float, float]:
-    """Slowest and fastest rate of an NE-1000 for a syringe diameter, from the plunger's speed."""
+    """Slowest and fastest rate of an NE-1000 for a syringe diameter, from the plunger's speed.
+
+    The slowest is cut to the four digits in uL/h that the manual's table shows, so that the table's values are taken.
+    """
     area_cm2 = math.pi * (diameter_mm / 20) ** 2
-    return MIN_PLUNGER_CM_H * area_cm2, MAX_PLUNGER_CM_MIN * area_cm2 * 60
+    slowest_ul_h = float(show_number(MIN_PLUNGER_CM_H * area_cm2 * 1000))
+    return slowest_ul_h / 1000, MAX_PLUNGER_CM_MIN * area_cm2 * 60
 
 
 @dataclass

@@ -100,6 +100,7 @@ class PtyPort(Port):
         super().__init__(device)
         self.path = Path(os.path.abspath(path))
         self._master = -1
+        self._tty = ""
         self._slave = -1  # held open: without it the master reads EIO whenever no client has the port open
 
     @property
@@ -109,7 +110,7 @@ class PtyPort(Port):
 
     async def open(self) -> None:
         """Make the pty and its link. PortError when the path is taken by something else."""
-        if self.path.exists() and not self._is_ours():
+        if self._is_taken():
             raise PortError(f"{self.path}: exists and is no link to a pty; it is left alone")
         if not self.path.parent.is_dir():
             raise PortError(f"{self.path}: the folder {self.path.parent} does not exist")
@@ -117,17 +118,20 @@ class PtyPort(Port):
         self._offer_again()
         self.poke()
 
-    def _is_ours(self) -> bool:
-        return self.path.is_symlink() and os.readlink(self.path).startswith("/dev/pts/")
+    def _is_taken(self) -> bool:
+        if self.path.is_symlink():
+            return not os.readlink(self.path).startswith("/dev/pts/")  # a link that a killed simulator left is ours
+        return self.path.exists()
 
     def _offer_again(self) -> None:
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
+        self._tty = os.ttyname(self._slave)
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
-        fresh.symlink_to(os.ttyname(self._slave))
-        fresh.replace(self.path)  # at once: a client finds the old pty or the new one, never nothing
+        fresh.symlink_to(self._tty)
+        fresh.replace(self.path)  # at once: a client finds a working pty or nothing, never half a link
         self._loop.add_reader(self._master, self._readable)
 
     def _readable(self) -> None:
@@ -143,6 +147,8 @@ class PtyPort(Port):
             os.write(self._master, data)
 
     def _hang_up(self) -> None:
+        if self.path.is_symlink() and os.readlink(self.path) == self._tty:
+            self.path.unlink()  # first: the number of a closed pty may soon belong to somebody else's
         self._loop.remove_reader(self._master)
         os.close(self._master)
         os.close(self._slave)
@@ -152,12 +158,7 @@ class PtyPort(Port):
         """Close the pty and remove the link, unless somebody else has put theirs there."""
         self._stop_timer()
         if self._master >= 0:
-            mine = os.ttyname(self._slave)
             self._hang_up()
-            if self.path.is_symlink() and os.readlink(self.path) == mine:
-                self.path.unlink()
-        elif self._is_ours():
-            self.path.unlink()
 
 
 class TcpPort(Port):
