@@ -24,6 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from pumpd.clock import Clock
 from pumpd.encode import NotJson, from_json
 from pumpd.messages import as_replayed, prefix
 from pumpd.outbox import Outbox, Parcel
@@ -82,12 +83,15 @@ class GaveWay(Exception):
 class Bus:
     """One connection to one broker. `started_ts` and `boot_id` are those of our `status`."""
 
-    def __init__(self, url: str, station: str, boot_id: str, started_ts: str, hooks: Hooks, rng: random.Random) -> None:
+    def __init__(
+        self, url: str, station: str, boot_id: str, started_ts: str, hooks: Hooks, clock: Clock, rng: random.Random
+    ) -> None:
         """Raise ValueError for a URL that is not `mqtt://host[:port]`."""
         self._host, self._port = broker_address(url)
         self._station, self._boot_id, self._started_ts = station, boot_id, started_ts
         self._prefix = prefix(station)
         self._hooks = hooks
+        self._clock = clock
         self._rng = rng
         self._outbox = Outbox()
         self._flying: dict[int, Parcel] = {}
@@ -107,7 +111,7 @@ class Bus:
         self, topic: str, payload: bytes, *, retain: bool, qos: int, expiry_s: int | None, replayable: bool = False
     ) -> None:
         """Put a message into the outbox; `topic` is under the station's prefix. Never blocks."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.wire()
         self._outbox.put(Parcel(self._prefix + topic, payload, retain, qos, expiry_s, replayable, now))
         self._pump()
 
@@ -243,7 +247,7 @@ class Bus:
         client = self._client
         if client is None or not self._outbox.live:
             return
-        now = asyncio.get_running_loop().time()
+        now = self._clock.wire()
         while len(self._flying) < IN_FLIGHT and (parcel := self._outbox.take()) is not None:
             if parcel.late and parcel.expiry_s is not None and now - parcel.queued > parcel.expiry_s:
                 self._outbox.dropped += 1
@@ -278,7 +282,6 @@ class Bus:
     # --- in ----------------------------------------------------------------------------------------------------------
 
     async def _hear(self, client: _Client) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async for message in client.messages:
                 level = str(message.topic).removeprefix(self._prefix)
@@ -286,7 +289,7 @@ class Bus:
                 if level == "status":
                     self._hear_status(payload)
                 elif payload:  # an empty one is our own clearing of a retained command
-                    self._hear_command(level.removeprefix("cmd/"), payload, bool(message.retain), loop.time())
+                    self._hear_command(level.removeprefix("cmd/"), payload, bool(message.retain), self._clock.wire())
         except aiomqtt.MqttError as error:
             if client.taken_over and self._hooks.other_master(OtherMaster(None, None, None)):
                 raise GaveWay from error

@@ -22,11 +22,6 @@ class NotJson(ValueError):
     """The text is no JSON of ours; the message says why in the sender's words."""
 
 
-def utc(unix_s: float) -> datetime:
-    """The wall time `unix_s` seconds after 1970 as an aware UTC datetime."""
-    return datetime.fromtimestamp(unix_s, UTC)
-
-
 def timestamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds and Z. Raises ValueError for a datetime without a zone."""
     if moment.tzinfo is None:

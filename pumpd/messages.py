@@ -6,7 +6,7 @@ bus adds it. Unknown is None with a quality, never 0. Decimals arrive rounded to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, StringConstraints
 
-from pumpd.encode import from_json, members, timestamp, to_json, utc
+from pumpd.clock import Clock
+from pumpd.encode import from_json, members, timestamp, to_json
 
 CONTRACT_VERSION = 1  # major version of the contract, second level of every topic
 MAX_MESSAGE_BYTES = 16 * 1024  # contract, envelope: what the smallest reader must be able to hold
@@ -346,13 +347,11 @@ class Oversized(ValueError):
 
 
 class Stamper:
-    """Puts the envelope around a body. `wall` gives unix seconds, `mono` seconds since boot (counting suspend)."""
+    """Puts the envelope around a body. `boot_id` is this start of the process, not the machine's boot."""
 
-    def __init__(
-        self, station: str, boot_id: str, *, wall: Callable[[], float], mono: Callable[[], float], simulated: bool
-    ) -> None:
+    def __init__(self, station: str, boot_id: str, clock: Clock, *, simulated: bool) -> None:
         self.station, self.boot_id = station, boot_id
-        self._wall, self._mono = wall, mono
+        self._clock = clock
         self._simulated = simulated
         self._heads: dict[str, tuple[str, str]] = {}
         self._seq: dict[str, int] = {}
@@ -370,7 +369,7 @@ class Stamper:
                 del self._seq[topic], self._heads[topic]  # each request has a topic of its own
         marked = self._simulated if simulated is None else simulated
         text = (
-            f'{head[0]}{seq},"ts":"{timestamp(utc(self._wall()))}","mono_ms":{int(self._mono() * 1000)}{head[1]}'
+            f'{head[0]}{seq},"ts":"{timestamp(self._clock.wall())}","mono_ms":{int(self._clock.wire() * 1000)}{head[1]}'
             f"{'true' if marked else 'false'}{LABORATORY if laboratory else ''},{rest}}}"
         )
         message = text.encode()
