@@ -171,7 +171,9 @@ class Identity:
     model: str
     version: str
     serial: str | None = None
-    fingerprint: tuple[tuple[str, str], ...] = ()  # address, diameter, limit, rate: name and value as read
+    fingerprint: tuple[tuple[str, str], ...] = ()  # what no order changes (address, diameter...): name, value as read
+    rate: MlPerHour | None = None  # what orders change, so the core knows what to expect
+    limit: Ml | None = None
 
 
 @dataclass(frozen=True, slots=True)

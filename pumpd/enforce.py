@@ -1,0 +1,439 @@
+"""What one reading of the pump means, phase by phase: the plan is enforced here. Pure.
+
+On its own authority pumpd only lowers, holds or stops (S2), and never restarts what a person, the pump's own alarm or
+its watchdog has stopped (S3). A pump that moves against the plan is stopped; one above the plan's rate is set down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from pumpd import events as ev
+from pumpd import watch
+from pumpd.driver import Motion, PumpReport
+from pumpd.state import Phase, Sight
+from pumpd.therapy import over, secure
+from pumpd.turn import Turn
+from pumpd.units import Ml, MlPerHour
+
+UNARM_AFTER_S = 15 * 60.0  # an armed pump left alone so long is not surely as it was
+ABOVE_WINDOW_S = 600.0  # third finding of a rate above plan within this: STOP
+ABOVE_TIMES = 3
+LATE_LEAST_S = 30.0  # later than the computed end by the larger of 30 s ...
+LATE_SHARE = 0.02  # ... and 2 %
+SHORT_SHARE = Decimal("0.01")  # less than 1 % missing counts as complete
+SHORT_STEPS = 2  # ... or two counter steps
+PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
+
+
+def on_report(turn: Turn, event: ev.PumpReported) -> None:
+    """One full poll has come in."""
+    report = event.report
+    if turn.state.plan is None or turn.state.phase is Phase.IDLE:
+        turn.become(report=report)
+        _without_session(turn, report, "infusing_unknown_session")
+        return
+    if turn.state.sight is not Sight.SEEING and not _regain_sight(turn, report):
+        return
+    _measure(turn, report)
+    _settle(turn, report)
+    JUDGES[turn.state.phase](turn, report)
+
+
+def _measure(turn: Turn, report: PumpReport) -> None:
+    """Bring the three volumes up to this reading (the first arming sets the counter's baseline)."""
+    if turn.state.volumes.last_count is not None and turn.state.volumes.at != turn.now:
+        turn.become(volumes=watch.read(turn.state.volumes, report, turn.now, _top_rate(turn)))
+    turn.become(report=report)
+
+
+def _regain_sight(turn: Turn, report: PumpReport) -> bool:
+    """S15: identity was compared when the link came up; the counter completes the proof."""
+    state = turn.state
+    if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
+        return False
+    power_lost = "pump_power_lost" in state.told
+    if not watch.plausible_count(state.volumes, report, turn.now, turn.step, power_lost):
+        turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
+        return False
+    volumes = watch.read_after_gap(state.volumes, report, turn.now, _top_rate(turn), turn.step)
+    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False)
+    turn.clear("comms_lost_pump")
+    return True
+
+
+def _settle(turn: Turn, report: PumpReport) -> None:
+    """An order whose answer never came: this reading tells whether it was carried out (S4)."""
+    pending = turn.state.pending
+    if pending is None or not pending.uncertain:
+        return
+    turn.become(pending=None)
+    moving = report.motion is Motion.INFUSING
+    if isinstance(pending.order, ev.Begin) and moving:
+        begun(turn, pending.order, pending.since, turn.state.ours)
+        turn.answer(pending.by, "done", "the pump was found infusing", rate_ml_h=_number(report.rate))
+    elif isinstance(pending.order, ev.SetRate) and moving and report.rate == pending.order.rate:
+        turn.become(ordered=pending.order.rate, plan=pending.plan or turn.state.plan)
+        turn.answer(pending.by, "done", rate_ml_h=_number(report.rate))
+    else:
+        turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
+
+
+def begun(turn: Turn, order: ev.Begin, since: float, identity: ev.Identity | None) -> None:
+    """The pump was told to run at `since` and does."""
+    state = turn.state
+    plan = state.pending.plan if state.pending is not None else None
+    turn.become(
+        volumes=state.volumes if state.volumes.at > since else watch.begin(state.volumes, order.rate, since),
+        plan=plan or state.plan,
+        ordered=order.rate,
+        enforced=order.rate,
+        limit_covers=True,
+        ours=identity,
+        run_since=since,
+        hold=None,
+        told=(),
+    )
+    turn.go(Phase.RUNNING)
+    turn.clear("stopped_at_pump", "short_of_plan", "restarted_at_keypad", "infusing_against_plan", "daemon_restarted")
+    well(turn)
+
+
+def well(turn: Turn) -> None:
+    """What the pump told before is over: it runs as ordered, or stands for good."""
+    turn.clear(*sorted(turn.state.conditions.intersection(turn.rules.pump.alarms)))
+
+
+# --- one judge for each phase ---------------------------------------------------------------------------------------
+
+
+def _planned(turn: Turn, report: PumpReport) -> None:
+    _without_session(turn, report, "infusing_unknown_session")
+
+
+def _without_session(turn: Turn, report: PumpReport, code: str) -> None:
+    """Nobody's pump: nothing is sent, unless a person has ordered a stop."""
+    if not report.motion.moves:
+        _halted(turn)
+        turn.clear(code, *turn.state.told)
+        turn.become(told=())
+        return
+    if turn.state.halt is not None:
+        turn.halt()
+    turn.alarm(code, motion=report.motion.value, rate=report.rate)
+
+
+def _armed(turn: Turn, report: PumpReport) -> None:
+    state = turn.state
+    if report.motion.moves and state.pending is None:
+        turn.go(Phase.PLANNED)
+        turn.alarm("infusing_against_plan", motion=report.motion.value, phase="armed")
+        turn.halt()
+    elif state.pending is None and _changed_since_arming(turn, report):
+        unarm(turn, "something was changed at the pump")
+    elif not report.motion.moves:
+        _halted(turn)
+
+
+def _changed_since_arming(turn: Turn, report: PumpReport) -> bool:
+    rate_changed = report.rate is not None and report.rate != turn.state.ordered
+    return rate_changed or turn.state.volumes.counted != turn.state.armed_counted
+
+
+def unarm(turn: Turn, why: str) -> None:
+    """The pump must be armed again before it can be started."""
+    turn.drop_pending("differs", why)
+    turn.go(Phase.PLANNED)
+    turn.become(armed_at=None, settings=())
+    turn.alarm("unarmed", why=why)
+
+
+def _running(turn: Turn, report: PumpReport) -> None:
+    if report.motion is Motion.STANDING:
+        _stood(turn)
+    elif report.motion is Motion.INFUSING:
+        _follow(turn, report)
+    else:
+        turn.alarm("unplanned_function", motion=report.motion.value)
+        turn.pause(f"the pump reported {report.motion.value}", by_pump=False)
+        turn.halt()
+
+
+def _stood(turn: Turn) -> None:
+    """The pump has stopped by itself or at its keypad: complete, short, or interrupted."""
+    state = turn.state
+    missing = turn.plan.volume - state.volumes.counted
+    elapsed = state.elapsed_at(turn.now)
+    turn.become(limit_covers=False)
+    _halted(turn)
+    if missing <= _small(turn):
+        complete(turn)
+        return
+    if elapsed >= turn.plan.seconds + _lateness(turn):
+        turn.alarm("short_of_plan", missing_ml=missing.value)
+        turn.pause("the pump stopped short of the plan", by_pump=True)
+    else:
+        pressure = bool(PRESSURE_ALARMS.intersection(state.told))
+        reason = ", ".join(state.told) or "stopped at the pump"
+        turn.alarm("stopped_at_pump", reason=reason, missing_ml=missing.value)
+        turn.pause(reason, by_pump=True, needs_pressure_release=pressure)
+    turn.become(told=())
+    tighten(turn)
+
+
+def complete(turn: Turn) -> None:
+    """The dose is in: secure the pump."""
+    turn.become(completed=True, hold=None)
+    turn.clear("rate_below_plan", "late_and_short", "volumes_apart", "volumes_far_apart", "no_flow")
+    turn.go(Phase.ENDING)
+    if turn.state.halt is None:
+        secure(turn)
+
+
+def tighten(turn: Turn) -> None:
+    """The pump stands in a session: its own limit becomes what remains, at no higher rate than it shows (S1, S2)."""
+    state = turn.state
+    limit = turn.remaining()
+    if limit is None:
+        limit = Ml(turn.rules.fitted.limits.least)
+    shown = state.report.rate if state.report is not None else None
+    rate = state.ordered or turn.plan.first_rate
+    lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
+    if state.pending is None:
+        turn.order(lambda number: ev.Tighten(number, lower, limit))
+
+
+def _follow(turn: Turn, report: PumpReport) -> None:
+    """Infusing as planned? Rate, volumes and end are compared; what is above is lowered, what is below is told."""
+    if turn.state.told:  # it stopped and was started again between two polls: its limit counts from zero again
+        turn.become(told=(), limit_covers=False)
+    if _enough(turn):
+        return
+    if turn.state.pending is None:
+        _compare_rate(turn, report)
+    if turn.state.phase is Phase.RUNNING:
+        _compare_volumes(turn, report)
+
+
+def _enough(turn: Turn) -> bool:
+    """Stop when the plan's volume is in by the pump's count, or surely by our own integration."""
+    state, volume = turn.state, turn.plan.volume
+    rate = state.volumes.rate_high
+    margin = watch.tolerance(volume, turn.step, rate, turn.rules.poll_s)
+    if state.volumes.counted < volume and state.volumes.low < volume + margin:
+        return False
+    if state.volumes.counted != volume:
+        turn.alarm("plan_limit_reached", counted=state.volumes.counted, integrated=state.volumes.high)
+    turn.become(completed=True)
+    turn.go(Phase.ENDING)
+    turn.halt()
+    return True
+
+
+def _compare_rate(turn: Turn, report: PumpReport) -> None:
+    planned, rate, state = turn.planned_rate, report.rate, turn.state
+    if rate is None:
+        return
+    lowered = state.enforced is not None and rate < state.enforced
+    if rate > planned and rate != state.ordered:
+        _above(turn, rate)
+    elif planned != state.enforced and not (lowered and planned > rate):
+        turn.become(enforced=planned)  # a step that the confirmed plan contains
+        turn.order(lambda number: ev.SetRate(number, planned, raises=planned > rate))
+    elif rate < planned:
+        first = "rate_below_plan" not in state.conditions
+        turn.alarm("rate_below_plan", planned=planned, read=rate)
+        if first and turn.rules.auto_restore:
+            turn.order(lambda number: ev.SetRate(number, planned, raises=True))
+    else:
+        turn.clear("rate_below_plan", "rate_above_plan")
+
+
+def _above(turn: Turn, rate: MlPerHour) -> None:
+    """Set it down at once; over the hard limit, or the third time in ten minutes, stop."""
+    recent = (*(at for at in turn.state.above_at if turn.now - at <= ABOVE_WINDOW_S), turn.now)
+    turn.become(above_at=recent)
+    planned = turn.planned_rate
+    turn.alarm("rate_above_plan", planned=planned, read=rate)
+    mass_rate = turn.rules.limits.mass_rate_mg_kg_h.hard_max
+    prescription = turn.plan.prescription
+    hard = None if mass_rate is None else mass_rate * prescription.weight.value / prescription.concentration.value
+    if len(recent) >= ABOVE_TIMES or (hard is not None and rate.value > hard) or not turn.rules.pump.live_rate_change:
+        turn.pause("the rate was raised at the pump", by_pump=False)
+        turn.halt()
+    else:
+        turn.order(lambda number: ev.SetRate(number, planned, raises=False))
+
+
+def _compare_volumes(turn: Turn, report: PumpReport) -> None:
+    state, plan = turn.state, turn.plan
+    elapsed = state.elapsed_at(turn.now)
+    rate = state.volumes.rate_high
+    apart = state.volumes.apart(plan.volume_at(elapsed), turn.step)
+    for share, since, code in (
+        (watch.APART_SHARE, "apart_since", "volumes_apart"),
+        (watch.APART_SHARE_HIGH, "apart_high_since", "volumes_far_apart"),
+    ):
+        allowed = watch.tolerance(plan.volume, turn.step, rate, turn.rules.poll_s, share)
+        began: float | None = getattr(state, since)
+        if apart <= allowed:
+            turn.become(**{since: None})
+            turn.clear(code)
+        elif began is None:
+            turn.become(**{since: turn.now})
+        elif turn.now - began >= watch.APART_FOR_S:
+            turn.alarm(code, apart_ml=apart.value)
+    _compare_flow(turn, elapsed, rate, report)
+
+
+def _compare_flow(turn: Turn, elapsed: float, rate: MlPerHour, report: PumpReport) -> None:
+    state = turn.state
+    allowance = rate.over(turn.rules.pump.startup_allowance_s + turn.rules.poll_s)
+    if report.counted is not None and state.volumes.unmoved() > Ml(turn.step * watch.APART_STEPS) + allowance:
+        turn.alarm("no_flow", integrated_ml=state.volumes.unmoved().value)
+    else:
+        turn.clear("no_flow")
+    missing = turn.plan.volume - state.volumes.counted
+    if elapsed > turn.plan.seconds + _lateness(turn) and missing > _small(turn):
+        turn.alarm("late_and_short", missing_ml=missing.value)
+
+
+def _paused(turn: Turn, report: PumpReport) -> None:
+    state = turn.state
+    if not report.motion.moves:
+        _halted(turn)
+        turn.clear("infusing_against_plan", "unplanned_function")
+        shown_differs = report.rate is not None and report.rate != state.ordered and state.limit_covers
+        if state.pending is None and (not state.limit_covers or shown_differs):
+            tighten(turn)
+        return
+    hold = state.hold
+    if state.halt is None and report.motion is Motion.INFUSING and hold is not None and hold.by_pump:
+        _restarted_at_keypad(turn, report)
+        return
+    turn.alarm("infusing_against_plan", motion=report.motion.value, phase="paused")
+    turn.halt()
+
+
+def _restarted_at_keypad(turn: Turn, report: PumpReport) -> None:
+    """A person's act, so the session goes on; but the pump's own limit may have begun again from zero."""
+    turn.drop_pending("differs", "the pump was started at its keypad")
+    turn.alarm("restarted_at_keypad", rate=report.rate)
+    turn.clear("stopped_at_pump")
+    turn.become(hold=None, run_since=turn.now, enforced=turn.planned_rate)
+    turn.go(Phase.RUNNING)
+    _follow(turn, report)
+
+
+def _ending(turn: Turn, report: PumpReport) -> None:
+    if report.motion.moves:
+        if turn.state.halt is None:
+            turn.alarm("infusing_against_plan", motion=report.motion.value, phase="ending")
+        turn.drop_pending("preempted", "the pump was found moving")
+        turn.halt()
+        return
+    _halted(turn)
+    well(turn)
+    if turn.state.pending is None:
+        secure(turn)
+
+
+def _after(turn: Turn, report: PumpReport) -> None:
+    """Observing, ended or aborted."""
+    if turn.state.released:
+        _without_session(turn, report, "infusing_after_release")
+    elif report.motion.moves:
+        turn.alarm("infusing_against_plan", motion=report.motion.value, phase=turn.state.phase.value)
+        turn.halt()
+    else:
+        _halted(turn)
+        turn.clear("infusing_against_plan")
+    since = turn.state.observed_from
+    if turn.state.phase is Phase.OBSERVING and since is not None and turn.now - since >= turn.rules.observation_s:
+        over(turn)
+
+
+def predicted_end(turn: Turn) -> float | None:
+    """When the plan's volume could be in at the earliest, less one poll: the moment to stop a pump whose own limit
+    does not end the infusion in time (it was started at its keypad, or sight was lost). None while its limit covers."""
+    state = turn.state
+    if state.phase is not Phase.RUNNING or state.limit_covers or not state.volumes.rate_high:
+        return None
+    rest = turn.plan.volume - state.volumes.most(turn.step)
+    if rest <= Ml(0):
+        return turn.now
+    return state.volumes.at + max(0.0, state.volumes.rate_high.seconds_for(rest) - turn.rules.poll_s)
+
+
+def stop_at_predicted_end(turn: Turn) -> None:
+    """The plan's volume is in as far as anyone can tell."""
+    turn.become(completed=True)
+    turn.go(Phase.ENDING)
+    turn.halt()
+
+
+def _recovering(turn: Turn, report: PumpReport) -> None:
+    """The truth after a restart: what the pump does decides, in the same or a safer state (S10)."""
+    if report.motion is Motion.INFUSING and not turn.state.rebooted:
+        turn.become(run_since=turn.now if turn.state.run_since is None else turn.state.run_since)
+        turn.go(Phase.RUNNING)
+        turn.clear("daemon_restarted")
+        _running(turn, report)
+    elif report.motion.moves:
+        turn.pause("the machine was restarted: the time since is unknown", by_pump=False)
+        turn.halt()
+    else:
+        turn.clear("daemon_restarted")
+        _stood(turn)
+
+
+JUDGES = {
+    Phase.PLANNED: _planned,
+    Phase.ARMED: _armed,
+    Phase.RUNNING: _running,
+    Phase.PAUSED: _paused,
+    Phase.ENDING: _ending,
+    Phase.OBSERVING: _after,
+    Phase.ENDED: _after,
+    Phase.ABORTED: _after,
+    Phase.RECOVERING: _recovering,
+}
+
+
+def _halted(turn: Turn) -> None:
+    """A reading says "standing": whoever asked for the stop is told, and the latch opens."""
+    latch = turn.state.halt
+    if latch is None or latch.in_flight:
+        return
+    turn.become(halt=None)
+    turn.clear("stop_not_confirmed")
+    for by in latch.asked_by:
+        turn.answer(by, "done", motion="standing", counted_ml=turn.state.volumes.counted.value)
+
+
+def halt_confirmed(turn: Turn, report: PumpReport) -> None:
+    """The stop was carried out and read back."""
+    latch = turn.state.halt
+    if latch is not None:
+        turn.become(halt=replace(latch, in_flight=False))
+    turn.become(limit_covers=False)
+    on_report(turn, ev.PumpReported(report))
+    if turn.state.sight is not Sight.SEEING:
+        _halted(turn)  # a person stopped a pump that is not proved to be ours: it stands, and that is all we know
+
+
+def _top_rate(turn: Turn) -> MlPerHour:
+    return MlPerHour(turn.rules.fitted.rates.most)
+
+
+def _small(turn: Turn) -> Ml:
+    return max(turn.plan.volume * SHORT_SHARE, Ml(turn.step * SHORT_STEPS), key=lambda volume: volume.value)
+
+
+def _lateness(turn: Turn) -> float:
+    return max(LATE_LEAST_S, LATE_SHARE * turn.plan.seconds)
+
+
+def _number(rate: MlPerHour | None) -> object:
+    return "unknown" if rate is None else rate.value

@@ -1,0 +1,149 @@
+"""What became of an order: done and read back, refused, or nobody knows. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pumpd import events as ev
+from pumpd import watch
+from pumpd.enforce import begun, halt_confirmed, on_report, well
+from pumpd.state import Pending, Phase, Sight
+from pumpd.turn import Turn
+from pumpd.units import Ml
+
+
+def order_done(turn: Turn, event: ev.OrderDone) -> None:
+    """The pump was read back. An outcome nobody waits for any more changes nothing."""
+    state = turn.state
+    if state.halt is not None and state.halt.number == event.number and event.report is not None:
+        halt_confirmed(turn, event.report)
+        return
+    pending = state.pending
+    if pending is None or pending.order.number != event.number:
+        return
+    match pending.order:
+        case ev.Arm():
+            _armed(turn, pending, pending.order, event)
+        case ev.Begin():
+            _begun(turn, pending, pending.order, event)
+        case ev.SetRate():
+            _rate_set(turn, pending, pending.order)
+        case ev.Tighten():
+            _tightened(turn, pending, pending.order, event)
+        case _:
+            turn.become(pending=None, released=True)
+            turn.clear("infusing_against_plan")
+            turn.answer(pending.by, "done", "hands off the pump")
+
+
+def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> None:
+    report = event.report
+    assert report is not None
+    assert event.settings is not None
+    assert event.identity is not None
+    volumes = replace(turn.state.volumes, at=turn.now, last_count=report.counted or Ml(0))
+    turn.become(
+        pending=None,
+        settings=event.settings,
+        ours=event.identity,
+        ordered=order.rate,
+        limit_covers=True,
+        volumes=volumes,
+        report=report,
+        told=(),
+    )
+    well(turn)
+    if turn.state.phase is Phase.PLANNED:
+        turn.become(armed_at=turn.now, armed_counted=volumes.counted)
+        turn.go(Phase.ARMED)
+    turn.clear("unarmed", "stopped_at_pump")
+    turn.answer(pending.by, "done", rate_ml_h=order.rate.value, volume_ml=order.limit.value)
+
+
+def _begun(turn: Turn, pending: Pending, order: ev.Begin, event: ev.OrderDone) -> None:
+    begun(turn, order, event.since, _as_loaded(turn, order))
+    turn.become(pending=None)
+    turn.answer(pending.by, "done", rate_ml_h=order.rate.value, volume_ml=order.limit.value)
+    if event.report is not None:
+        on_report(turn, ev.PumpReported(event.report))
+
+
+def _rate_set(turn: Turn, pending: Pending, order: ev.SetRate) -> None:
+    ours = turn.state.ours
+    turn.become(
+        pending=None,
+        ordered=order.rate,
+        enforced=order.rate,
+        plan=pending.plan or turn.state.plan,
+        ours=None if ours is None else replace(ours, rate=order.rate),
+        volumes=_faster(turn.state.volumes, order),
+    )
+    turn.answer(pending.by, "done", rate_ml_h=order.rate.value)
+
+
+def _faster(volumes: watch.Volumes, order: ev.SetRate) -> watch.Volumes:
+    return replace(volumes, rate_high=max(volumes.rate_high, order.rate, key=lambda rate: rate.value))
+
+
+def _tightened(turn: Turn, pending: Pending, order: ev.Tighten, event: ev.OrderDone) -> None:
+    turn.become(pending=None, ordered=order.rate, limit_covers=True, ours=_as_loaded(turn, order))
+    turn.clear("limit_not_set")
+    if turn.state.phase is Phase.ENDING:
+        turn.become(observed_from=turn.now)
+        turn.clear(*sorted(turn.state.conditions - {"pump_not_proved"}))
+        turn.go(Phase.OBSERVING)
+    if event.report is not None:
+        turn.become(report=event.report)
+
+
+def _as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> ev.Identity | None:
+    ours = turn.state.ours
+    return None if ours is None else replace(ours, rate=order.rate, limit=order.limit)
+
+
+def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
+    """Refused, or uncertain: then the next reading tells, and nothing more is given until it does (S4)."""
+    state = turn.state
+    latch = state.halt
+    if latch is not None and latch.number == event.number:
+        _halt_failed(turn, event)
+        return
+    pending = state.pending
+    if pending is None or pending.order.number != event.number:
+        return
+    if event.uncertain:
+        turn.become(pending=replace(pending, uncertain=True))
+        turn.answer(pending.by, "unknown", event.text)
+        return
+    turn.become(pending=None)
+    turn.answer(pending.by, "failed", event.text, event.reason)
+    match pending.order:
+        case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:
+            turn.pause("the rate could not be set down", by_pump=False)
+            turn.alarm("rate_not_set", why=event.text)
+            turn.halt()
+        case ev.Tighten():
+            turn.alarm("limit_not_set", why=event.text)
+        case ev.Begin() if state.phase is Phase.ARMED and event.reason == "differs":
+            turn.become(armed_at=None, settings=())
+            turn.go(Phase.PLANNED)
+            turn.alarm("unarmed", why=event.text)
+        case _:
+            pass
+
+
+def _halt_failed(turn: Turn, event: ev.OrderFailed) -> None:
+    """A stop that was not carried out is ordered again; with nobody at the line it waits for the first reading."""
+    latch = turn.state.halt
+    assert latch is not None
+    turn.become(halt=replace(latch, in_flight=False))
+    for by in latch.asked_by:
+        turn.answer(by, "unknown", event.text)
+    if turn.state.sight is Sight.SEEING and event.reason != "link_lost":
+        turn.halt()
+
+
+def stop_unconfirmed(turn: Turn, _event: ev.StopUnconfirmed) -> None:
+    """Said aloud: go to the pump."""
+    if turn.state.halt is not None:
+        turn.alarm("stop_not_confirmed")

@@ -1,0 +1,343 @@
+"""What each order of a person does. Pure handlers; which of them is legal when stands in `pumpd.session.TABLE`.
+
+Stop and pause are never refused. Everything that gives more needs the figures read back to the person (`Confirm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from pumpd import events as ev
+from pumpd.driver import Motion
+from pumpd.limits import CODE_MAX_RATE, Level, check
+from pumpd.plan import Plan
+from pumpd.state import Phase, Sight, State
+from pumpd.turn import Turn
+from pumpd.units import Ml, MlPerHour
+
+LONG_PAUSE_S = 15 * 60.0  # a longer pause needs a prescriber to resume (docs/safety.md, Enforcement)
+PRESCRIBER = "prescriber"
+
+
+def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
+    """A new plan takes nothing over; only who answers at the port, and a stop still owed, outlive the old session."""
+    old = turn.state
+    turn.state = State(
+        phase=Phase.PLANNED,
+        sight=Sight.BLIND if event.connected is None else Sight.SEEING,
+        session_id=event.session_id,
+        revision=old.revision,
+        plan=event.plan,
+        rules=event.rules,
+        patient_ref=event.plan.prescription.patient_ref,
+        connected=event.connected,
+        report=old.report,
+        orders=old.orders,
+        halt=old.halt,
+        conditions=old.conditions,
+    )
+    turn.answer(event.by, "done", session_id=event.session_id, volume_ml=event.plan.volume.value)
+
+
+def arm(turn: Turn, event: ev.ArmOrdered) -> None:
+    """Put the plan into the standing pump and read back the whole arming list."""
+    problem = _why_not_arm(turn, event)
+    if problem is not None:
+        turn.refuse(event.by, *problem)
+        return
+    limit = turn.remaining()
+    if limit is None:
+        turn.refuse(event.by, "limit", "nothing is left to give: the pump has counted the whole volume already")
+        return
+    diameter = turn.plan.prescription.container.diameter_mm
+    rate, lock = turn.plan.first_rate, turn.rules.keypad_lock
+    turn.go(Phase.PLANNED)
+    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by)
+
+
+def _why_not_arm(turn: Turn, event: ev.ArmOrdered) -> tuple[str, str] | None:
+    if event.patient_ref != turn.state.patient_ref:
+        return "wrong_patient", "the patient reference is not the one that was planned"
+    if event.missing:
+        return "not_confirmed", f"not confirmed on the checklist: {', '.join(event.missing)}"
+    if event.annunciator != "ok":
+        return "annunciator", f"the local sounder failed its test: {event.annunciator}"
+    return _why_not_give(turn)
+
+
+def start(turn: Turn, event: ev.StartOrdered) -> None:
+    """Begin what was armed: the first time that anything is given."""
+    _begin(turn, event.by, event.confirm, turn.plan.first_rate)
+
+
+def resume(turn: Turn, event: ev.ResumeOrdered) -> None:
+    """Go on after a pause. `recalculate` raises the rate to end at the planned time, within all limits."""
+    hold = turn.state.hold
+    if hold is not None and hold.needs_pressure_release and not event.pressure_released:
+        words = "line pressure may be trapped: release it away from the patient and confirm `pressure_released`"
+        turn.refuse(event.by, "not_confirmed", words)
+        return
+    if hold is not None and turn.now - hold.at > LONG_PAUSE_S and event.by.role != PRESCRIBER:
+        words = f"paused for more than {LONG_PAUSE_S / 60:.0f} minutes: a {PRESCRIBER} must resume"
+        turn.refuse(event.by, "not_allowed", words)
+        return
+    if event.recalculate and hold is not None and hold.needs_pressure_release:
+        turn.refuse(event.by, "not_allowed", "after an occlusion the rate is kept, never caught up")
+        return
+    if not event.recalculate:
+        _begin(turn, event.by, event.confirm, turn.planned_rate)
+        return
+    plan = recalculated(turn)
+    if isinstance(plan, str):
+        turn.refuse(event.by, "limit", plan)
+        return
+    problem = _over_limits(turn, plan)
+    if problem is not None:
+        turn.refuse(event.by, "limit", problem)
+        return
+    _begin(turn, event.by, event.confirm, plan.rate_at(turn.state.elapsed), plan)
+
+
+def recalculated(turn: Turn) -> Plan | str:
+    """The plan that gives the rest in the time that was left, counting the pause; or why there is none."""
+    hold = turn.state.hold
+    paused = turn.now - hold.at if hold else 0.0
+    left = turn.plan.seconds - turn.state.elapsed - paused
+    rest = turn.plan.volume - turn.state.volumes.most(turn.step)
+    if left <= 0 or not rest > Ml(0):
+        return "no time is left to catch up in"
+    rate = turn.rules.fitted.rates.down(rest.value * 3600 / Decimal(round(left)))
+    if rate is None:
+        return "the pump cannot be set to the recalculated rate"
+    return turn.plan.continued_at(MlPerHour(rate), turn.state.elapsed, turn.state.volumes.most(turn.step))
+
+
+def finish(turn: Turn, event: ev.FinishOrdered) -> None:
+    """Give the missing volume at the plan's rate."""
+    _begin(turn, event.by, event.confirm, turn.planned_rate)
+
+
+def _begin(turn: Turn, by: ev.By, confirm: ev.Confirm | None, rate: MlPerHour, plan: Plan | None = None) -> None:
+    limit = turn.remaining()
+    if limit is None:
+        turn.refuse(by, "limit", "nothing is left to give")
+        return
+    identity = turn.state.ours
+    problem = _why_not_give(turn) or _unconfirmed(confirm, rate, limit)
+    if problem is None and identity is None:
+        problem = "not_armed", "no pump was armed for this session"
+    if problem is not None or identity is None:
+        turn.refuse(by, *(problem or ("not_armed", "")))
+        return
+    settings = turn.state.settings
+    turn.order(lambda number: ev.Begin(number, rate, limit, identity, settings), by, plan)
+
+
+def _why_not_give(turn: Turn) -> tuple[str, str] | None:
+    """What forbids any order that may lead to more being given."""
+    state = turn.state
+    if state.sight is not Sight.SEEING:
+        return "link_lost", "the pump is not seen, or not yet proved to be the one that was armed"
+    if state.pending is not None or state.halt is not None:
+        return "busy", "an earlier order has not been read back yet"
+    if state.report is None or state.report.motion.moves:
+        return "busy", "the pump is not seen standing"
+    return None
+
+
+def _unconfirmed(confirm: ev.Confirm | None, rate: MlPerHour, limit: Ml) -> tuple[str, str] | None:
+    if confirm is not None and confirm.rate == rate and confirm.volume == limit:
+        return None
+    return "not_confirmed", f"read back to the person and confirm: rate {rate}, volume {limit}"
+
+
+def pause(turn: Turn, event: ev.PauseOrdered) -> None:
+    """Stop the pump and keep the session; latched while the pump cannot be reached (S5)."""
+    if turn.state.phase is Phase.ARMED and turn.state.pending is None:
+        turn.answer(event.by, "done", "nothing is infusing")
+        return
+    if turn.state.phase is Phase.PAUSED and turn.state.halt is None:
+        hold = turn.state.hold
+        if hold is not None:
+            turn.become(hold=replace(hold, by_pump=False))  # a keypad start is from now on against a person's order
+        turn.answer(event.by, "done", "already paused")
+        return
+    turn.halt(event.by)
+    if turn.state.phase is not Phase.PAUSED:
+        turn.pause(f"paused by {event.by.actor}", by_pump=False)
+
+
+def stop(turn: Turn, event: ev.StopOrdered) -> None:
+    """End the infusion for good."""
+    if turn.state.phase in (Phase.PLANNED, Phase.ARMED) and turn.state.pending is None:
+        turn.go(Phase.ABORTED)
+        turn.answer(event.by, "done", "the session is aborted; nothing was infusing")
+        return
+    turn.halt(event.by)
+    turn.go(Phase.ENDING)
+
+
+def pump_stop(turn: Turn, event: ev.PumpStopOrdered) -> None:
+    """STOP in every phase and sight, with or without a session."""
+    turn.halt(event.by)
+    if turn.state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.RECOVERING):
+        turn.go(Phase.ENDING)
+    elif turn.state.phase is Phase.ARMED:
+        turn.go(Phase.PLANNED)
+
+
+def restore(turn: Turn, event: ev.RestoreOrdered) -> None:
+    """Set the plan's rate again after the keypad lowered it. Gives more, so it is confirmed."""
+    rate = turn.planned_rate
+    problem = _unseen(turn)
+    if problem is None and (event.confirm is None or event.confirm.rate != rate):
+        problem = "not_confirmed", f"read back to the person and confirm: rate {rate}"
+    if problem is not None:
+        turn.refuse(event.by, *problem)
+        return
+    turn.order(lambda number: ev.SetRate(number, rate, raises=True), event.by)
+
+
+def accept(turn: Turn, event: ev.AcceptOrdered) -> None:
+    """Go on at the rate the pump runs at; the volume stays, the end moves."""
+    report = turn.state.report
+    rate = report.rate if report is not None and report.motion is Motion.INFUSING else None
+    problem = _unseen(turn)
+    if problem is None and rate is None:
+        problem = "differs", "the pump tells no rate to accept"
+    if problem is None and (event.confirm is None or event.confirm.rate != rate):
+        problem = "not_confirmed", f"read back to the person and confirm: rate {rate}"
+    if problem is not None or rate is None:
+        turn.refuse(event.by, *(problem or ("differs", "")))
+        return
+    plan = _rest_at(turn, rate)
+    over = _over_limits(turn, plan)
+    if over is not None:
+        turn.refuse(event.by, "limit", over)
+        return
+    turn.become(plan=plan, ordered=rate)
+    turn.clear("rate_below_plan")
+    turn.answer(
+        event.by, "done", rate_ml_h=rate.value, remaining_s=round(plan.seconds - turn.state.elapsed_at(turn.now))
+    )
+
+
+def set_rate(turn: Turn, event: ev.RateOrdered) -> None:
+    """Another rate for the rest of the volume. A higher one is confirmed; both stand within all limits."""
+    problem = _unseen(turn)
+    raises = turn.state.ordered is None or event.rate > turn.state.ordered
+    settable = turn.rules.fitted.rates.down(event.rate.value)
+    if problem is None and settable != event.rate.value:
+        problem = "limit", f"the pump cannot be set to {event.rate}; the next lower settable rate is {settable} mL/h"
+    if problem is None and raises and (event.confirm is None or event.confirm.rate != event.rate):
+        problem = "not_confirmed", f"read back to the person and confirm: rate {event.rate}"
+    if problem is None and not turn.rules.pump.live_rate_change:
+        problem = "not_allowed", "this pump cannot change its rate while infusing: pause first"
+    plan = _rest_at(turn, event.rate) if problem is None else turn.plan
+    over = _over_limits(turn, plan)
+    if problem is None and over is not None:
+        problem = "limit", over
+    if problem is not None:
+        turn.refuse(event.by, *problem)
+        return
+    turn.order(lambda number: ev.SetRate(number, event.rate, raises), event.by, plan)
+
+
+def _unseen(turn: Turn) -> tuple[str, str] | None:
+    state = turn.state
+    if state.sight is not Sight.SEEING:
+        return "link_lost", "the pump is not seen"
+    if state.pending is not None or state.halt is not None:
+        return "busy", "an earlier order has not been read back yet"
+    return None
+
+
+def _rest_at(turn: Turn, rate: MlPerHour) -> Plan:
+    elapsed = turn.state.elapsed_at(turn.now)
+    given = max(turn.state.volumes.counted, turn.state.volumes.low, key=lambda volume: volume.value)
+    return turn.plan.continued_at(rate, elapsed, given)
+
+
+def _over_limits(turn: Turn, plan: Plan) -> str | None:
+    """Every hard limit the changed plan breaks, in words; duration counts as it will really be (S8)."""
+    prescription = replace(plan.prescription, duration_s=max(1, round(plan.seconds)), portions=())
+    pump_max = MlPerHour(turn.rules.fitted.rates.most)
+    configured = turn.rules.max_rate
+    ceiling = min(pump_max, configured or CODE_MAX_RATE, key=lambda rate: rate.value)
+    findings = check(replace(plan, prescription=prescription), turn.rules.limits, ceiling)
+    hard = [finding.text for finding in findings if finding.level is Level.HARD]
+    return "; ".join(hard) or None
+
+
+def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
+    """Another syringe, while paused: its diameter goes into the pump, the counter begins a new segment."""
+    limit = turn.remaining()
+    problem = _why_not_give(turn)
+    if problem is None and (limit is None or event.container.fill < limit):
+        problem = "limit", f"fill {event.container.fill} does not hold the remaining {limit}"
+    if problem is not None or limit is None:
+        turn.refuse(event.by, *(problem or ("limit", "")))
+        return
+    prescription = replace(turn.plan.prescription, container=event.container)
+    rate = turn.planned_rate
+    turn.become(plan=replace(turn.plan, prescription=prescription), rules=replace(turn.rules, fitted=event.fitted))
+    diameter, lock = event.container.diameter_mm, turn.rules.keypad_lock
+    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by)
+
+
+def end(turn: Turn, event: ev.EndOrdered) -> None:
+    """Be content with what was given; or, when observing, end the observation."""
+    if turn.state.phase is Phase.OBSERVING:
+        over(turn)
+    elif turn.state.phase is Phase.PAUSED and turn.state.halt is None:
+        turn.go(Phase.ENDING)
+        secure(turn)
+    else:
+        turn.halt(event.by)
+        turn.go(Phase.ENDING)
+        return
+    turn.answer(event.by, "done")
+
+
+def over(turn: Turn) -> None:
+    """The session is over: ended when the dose was completed, else aborted."""
+    turn.go(Phase.ENDED if turn.state.completed else Phase.ABORTED)
+
+
+def secure(turn: Turn) -> None:
+    """The pump stands for good: leave the smallest limit in it, so that its keypad cannot give a second dose (S1)."""
+    smallest = Ml(turn.rules.fitted.limits.least)
+    slowest = MlPerHour(turn.rules.fitted.rates.least)
+    turn.order(lambda number: ev.Tighten(number, slowest, smallest))
+
+
+def release(turn: Turn, event: ev.ReleaseOrdered) -> None:
+    """Hands off: the pump's watchdog is disarmed, nothing more is sent."""
+    if turn.state.released:
+        turn.answer(event.by, "done", "already released")
+        return
+    problem = _why_not_give(turn)
+    if problem is not None:
+        turn.refuse(event.by, *problem)
+        return
+    turn.order(ev.Release, event.by)
+
+
+ORDERS: dict[type, Callable[..., None]] = {
+    ev.PlanOrdered: plan_session,
+    ev.ArmOrdered: arm,
+    ev.StartOrdered: start,
+    ev.PauseOrdered: pause,
+    ev.ResumeOrdered: resume,
+    ev.StopOrdered: stop,
+    ev.PumpStopOrdered: pump_stop,
+    ev.RestoreOrdered: restore,
+    ev.AcceptOrdered: accept,
+    ev.FinishOrdered: finish,
+    ev.RateOrdered: set_rate,
+    ev.ContainerOrdered: fit_container,
+    ev.EndOrdered: end,
+    ev.ReleaseOrdered: release,
+}

@@ -1,0 +1,132 @@
+"""One decision in the making: the state as it becomes, and the effects so far. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from pumpd.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
+from pumpd.plan import Plan
+from pumpd.state import HaltLatch, Hold, Pending, Phase, State
+from pumpd.units import Ml, MlPerHour
+
+
+class Turn:
+    """What the handlers write on. `state` is replaced, never changed; nothing here knows a rule of the therapy."""
+
+    __slots__ = ("effects", "now", "state")
+
+    def __init__(self, state: State, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.effects: list[Effect] = []
+
+    def become(self, **changes: Any) -> None:
+        """Change fields of the state."""
+        self.state = replace(self.state, **changes)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the present session. Only for phases that have one."""
+        assert self.state.plan is not None, "no plan in this phase"
+        return self.state.plan
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the present session. Only for phases that have one."""
+        assert self.state.rules is not None, "no session in this phase"
+        return self.state.rules
+
+    @property
+    def step(self) -> Decimal:
+        """The pump counter's step at the size of this plan, mL."""
+        return self.rules.fitted.counter.step_at(self.plan.volume.value)
+
+    @property
+    def planned_rate(self) -> MlPerHour:
+        """What the plan says now."""
+        return self.plan.rate_at(self.state.elapsed_at(self.now))
+
+    def remaining(self) -> Ml | None:
+        """S1: plan volume less the most that can have been given, rounded down to what the pump can be set to."""
+        rest = self.plan.volume - self.state.volumes.most(self.step)
+        settable = self.rules.fitted.limits.down(rest.value)
+        return None if settable is None else Ml(settable)
+
+    # --- alarms ---
+
+    def alarm(self, code: str, **values: object) -> None:
+        """The condition holds. Told once, until it is cleared."""
+        if code not in self.state.conditions:
+            self.become(conditions=self.state.conditions | {code})
+            self.effects.append(Raise(code, tuple((name, str(value)) for name, value in values.items())))
+
+    def clear(self, *codes: str) -> None:
+        """The conditions hold no longer."""
+        for code in codes:
+            if code in self.state.conditions:
+                self.become(conditions=self.state.conditions - {code})
+                self.effects.append(Clear(code))
+
+    # --- answers ---
+
+    def answer(self, by: By | None, state: str, text: str = "", reason: str = "", **readback: object) -> None:
+        """Tell the person who asked; nobody is told when nobody asked."""
+        if by is not None:
+            pairs = tuple((name, str(value)) for name, value in readback.items())
+            self.effects.append(Answer(by.request, state, reason, text, pairs))
+
+    def refuse(self, by: By, reason: str, text: str) -> None:
+        """No, and why."""
+        self.answer(by, "rejected", text, reason)
+
+    # --- orders ---
+
+    def order(self, make: Callable[[int], Order], by: By | None = None, plan: Plan | None = None) -> None:
+        """Send an order to the pump; one at a time, a stop apart. `plan` becomes the plan when it is done."""
+        number = self.state.orders + 1
+        order = make(number)
+        self.become(orders=number, pending=Pending(order, by, self.now, plan=plan))
+        self.effects.append(order)
+        self.answer(by, "accepted")
+
+    def halt(self, by: By | None = None) -> None:
+        """STOP. Every older order ends here; the latch stands until a reading says "standing"."""
+        self.drop_pending("preempted", "a stop took the line")
+        latch = self.state.halt
+        asked_by = (*(latch.asked_by if latch else ()), *((by,) if by else ()))
+        self.answer(by, "accepted")
+        if latch is not None and latch.in_flight:
+            self.become(halt=replace(latch, asked_by=asked_by))
+            return
+        number = self.state.orders + 1
+        since = latch.since if latch else self.now
+        self.become(orders=number, halt=HaltLatch(since, number, True, asked_by))
+        self.effects.append(Halt(number))
+
+    def drop_pending(self, reason: str, text: str) -> None:
+        """Give up waiting for the order on its way."""
+        pending = self.state.pending
+        if pending is not None:
+            self.answer(pending.by, "failed", text, reason)
+            self.become(pending=None)
+
+    # --- the session clock and phases ---
+
+    def stop_clock(self, at: float | None = None) -> None:
+        """Seconds stop counting as running."""
+        moment = self.now if at is None else at
+        self.become(elapsed=self.state.elapsed_at(moment), run_since=None)
+
+    def go(self, phase: Phase) -> None:
+        """Change the phase; the clock runs in RUNNING only."""
+        if phase is not Phase.RUNNING and self.state.run_since is not None:
+            self.stop_clock()
+        self.become(phase=phase)
+
+    def pause(self, reason: str, *, by_pump: bool, needs_pressure_release: bool = False) -> None:
+        """Into `paused`, with why."""
+        self.become(hold=Hold(reason, by_pump, self.now, needs_pressure_release))
+        self.go(Phase.PAUSED)

@@ -1,0 +1,137 @@
+"""Three volumes side by side, and an independent look at whether reality follows the plan (S6). Pure.
+
+* planned: what the clock says should be in;
+* integrated: reported rate over measured time, as an interval from the least to the most it can have been;
+* counted: the pump's own counter, as a sum of its increments.
+
+What this cannot see - wrong syringe, siphoning, a leak - is listed in docs/safety.md: all three figures rest on the
+same motor and the same diameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from pumpd.driver import Motion, PumpReport
+from pumpd.units import Ml, MlPerHour
+
+ZERO = Ml(0)
+STILL = MlPerHour(0)
+APART_SHARE = Decimal("0.02")  # of the planned volume: medium alarm beyond it ...
+APART_SHARE_HIGH = Decimal("0.05")  # ... high alarm beyond this
+APART_LEAST = Ml("0.2")  # below this two volumes are never called apart
+APART_STEPS = 2  # counter steps
+APART_FOR_S = 30.0  # session seconds the volumes must stay apart
+UNPLANNED = frozenset({Motion.BOLUS, Motion.PURGING, Motion.KVO, Motion.WITHDRAWING})
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """What has been given in this session, by each witness."""
+
+    at: float = 0.0  # session seconds of the last reading
+    rate_low: MlPerHour = STILL  # between the last reading and the next, at least
+    rate_high: MlPerHour = STILL  # ... and at most
+    low: Ml = ZERO  # integrated, at least
+    high: Ml = ZERO  # integrated, at most
+    counted: Ml = ZERO  # sum of the pump counter's increments
+    last_count: Ml | None = None  # the raw counter
+    count_at_high: Ml = ZERO  # `high` when the counter last moved
+    segments: int = 1
+
+    def most(self, step: Decimal) -> Ml:
+        """The most that can have been given: the counter may lag by one `step`, and S1 takes the larger figure."""
+        counted = self.counted + Ml(step) if self.counted else self.counted
+        return max(counted, self.high, key=lambda volume: volume.value)
+
+    def apart(self, planned: Ml, step: Decimal) -> Ml:
+        """How far the three volumes stand apart at the widest. The counter reads up to one `step` low."""
+        top, bottom = self.counted + Ml(step), self.counted
+        gaps = (self.low - top, bottom - self.high, planned - top, bottom - planned, planned - self.high)
+        return max(*gaps, self.low - planned, ZERO, key=lambda gap: gap.value)
+
+    def unmoved(self) -> Ml:
+        """What was integrated since the counter last moved."""
+        return self.high - self.count_at_high
+
+
+def begin(volumes: Volumes, rate: MlPerHour, since: float) -> Volumes:
+    """The pump was told to run at `since`; until the next reading it may have given up to `rate`."""
+    return replace(volumes, at=since, rate_low=STILL, rate_high=rate, count_at_high=volumes.high)
+
+
+def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) -> Volumes:
+    """Take one reading. Between two readings the rate was somewhere between the two reported ones."""
+    low_rate, high_rate = _rates(report, top_rate)
+    gap = max(0.0, now - volumes.at)
+    least = min(volumes.rate_low, low_rate, key=_value).over(gap)
+    most = max(volumes.rate_high, high_rate, key=_value).over(gap)
+    counted = _count(volumes, report.counted)
+    high = volumes.high + most
+    return replace(
+        counted,
+        at=now,
+        rate_low=low_rate,
+        rate_high=high_rate,
+        low=volumes.low + least,
+        high=high,
+        count_at_high=high if counted.counted > volumes.counted or not report.motion.moves else volumes.count_at_high,
+    )
+
+
+def read_after_gap(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour, step: Decimal) -> Volumes:
+    """The first reading after a loss of sight: only the counter can tell what happened in between.
+
+    The integrated interval takes the counter's increment for the gap, never more than the last known rate allows.
+    """
+    low_rate, high_rate = _rates(report, top_rate)
+    counted = _count(volumes, report.counted)
+    possible = max(volumes.rate_high, high_rate, key=_value).over(max(0.0, now - volumes.at))
+    if report.counted is None or counted.segments != volumes.segments:
+        least, most = ZERO, possible
+    else:
+        least = counted.counted - volumes.counted
+        most = min(possible, least + Ml(step), key=_value)
+    high = volumes.high + most
+    low = volumes.low + min(least, most, key=_value)
+    return replace(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)
+
+
+def plausible_count(volumes: Volumes, report: PumpReport, now: float, step: Decimal, power_lost: bool) -> bool:
+    """S15: could our pump's counter read this by now? After a power loss it may have begun again at zero."""
+    if report.counted is None or volumes.last_count is None:
+        return True
+    possible = volumes.rate_high.over(max(0.0, now - volumes.at)) + Ml(step) + Ml(step)
+    if power_lost and report.counted <= possible:
+        return True
+    return volumes.last_count <= report.counted <= volumes.last_count + possible
+
+
+def tolerance(volume: Ml, step: Decimal, rate: MlPerHour, poll_s: float, share: Decimal = APART_SHARE) -> Ml:
+    """How far two volumes may stand apart: the share of the plan, 0.2 mL or two counter steps, and one poll's worth."""
+    widest = max(volume * share, APART_LEAST, Ml(step * APART_STEPS), key=_value)
+    return widest + rate.over(poll_s)
+
+
+def _value(quantity: Ml | MlPerHour) -> Decimal:
+    return quantity.value
+
+
+def _rates(report: PumpReport, top_rate: MlPerHour) -> tuple[MlPerHour, MlPerHour]:
+    if report.motion is Motion.INFUSING and report.rate is not None:
+        return report.rate, report.rate
+    if report.motion is Motion.STANDING:
+        return STILL, STILL
+    return STILL, top_rate  # unknown or an unplanned function: anything up to the pump's highest rate
+
+
+def _count(volumes: Volumes, count: Ml | None) -> Volumes:
+    """Add the counter's increment. A counter that fell opens a new segment and never lowers the total."""
+    if count is None:
+        return volumes
+    if volumes.last_count is None:
+        return replace(volumes, last_count=count)
+    if count < volumes.last_count:
+        return replace(volumes, counted=volumes.counted + count, last_count=count, segments=volumes.segments + 1)
+    return replace(volumes, counted=volumes.counted + (count - volumes.last_count), last_count=count)
