@@ -73,6 +73,7 @@ def numbers(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("threaded", [True, False])
+@pytest.mark.real_time
 async def test_a_durable_row_can_be_read_by_another_process_while_the_journal_is_open(
     path: Path, threaded: bool
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_file_of_another_format_is_refused_and_its_lock_let_go(path: Path) -> 
             Journal(path, BOOT)
 
 
+@pytest.mark.real_time
 async def test_append_does_not_wait_for_a_blocked_disk_and_durable_says_no_in_time(path: Path, disk: Disk) -> None:
     with closing(Journal(path, BOOT, commit=disk)) as journal:
         disk.free.clear()
@@ -179,6 +181,7 @@ async def test_append_does_not_wait_for_a_blocked_disk_and_durable_says_no_in_ti
     assert numbers(path) == [0]
 
 
+@pytest.mark.real_time
 async def test_a_failing_disk_is_told_retried_and_loses_nothing(path: Path, disk: Disk) -> None:
     with closing(Journal(path, BOOT, commit=disk)) as journal:
         disk.broken = True
@@ -192,6 +195,7 @@ async def test_a_failing_disk_is_told_retried_and_loses_nothing(path: Path, disk
     assert numbers(path) == [0, 1, 2, 3]
 
 
+@pytest.mark.real_time
 async def test_several_who_wait_are_told_by_one_commit_and_a_cancelled_one_leaves_nothing(
     path: Path, disk: Disk
 ) -> None:
@@ -308,6 +312,7 @@ def test_command_ids_are_remembered_over_a_restart_and_forgotten_after_their_tim
         assert db.execute("SELECT key FROM memory").fetchall() == [("cmd-2",)]
 
 
+@pytest.mark.real_time
 async def test_a_remembered_id_is_durable_with_the_row_that_follows(path: Path) -> None:
     with closing(Journal(path, BOOT)) as journal:
         journal.remember("cmd-1", "started", until=1000.0)
