@@ -357,7 +357,7 @@ class _Client(aiomqtt.Client):
     def _on_disconnect(
         self, client: Paho, userdata: Any, flags: Any, reason_code: ReasonCode, properties: Any = None
     ) -> None:
-        self.taken_over = _number(reason_code) == SESSION_TAKEN_OVER
+        self.taken_over |= _number(reason_code) == SESSION_TAKEN_OVER
         if not self._connected.done():
             self._connected.set_exception(Closed("the broker closed the line before it answered"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
