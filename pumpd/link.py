@@ -107,6 +107,7 @@ class Link:
         self._reclaimed = False
         self._proved = False  # this opening of the port was identified as the pump of before
         self._reasons_told: set[str] = set()
+        self._reopen_in_s = REOPEN_FIRST_S
         self._changed = asyncio.Event()
 
     # --- for the bed ------------------------------------------------------------------------------------------------
@@ -171,25 +172,26 @@ class Link:
             self._enter("disabled")
 
     async def _keep_open(self) -> None:
-        pause = REOPEN_FIRST_S
         while True:
             self._enter("connecting", self.phase.detail)
             try:
                 pipe = await self._open_pipe(self._talk.received, self._vanished)
             except PortError as error:
                 self._down(str(error), "connecting")
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, REOPEN_MOST_S)
-                continue
-            pause = REOPEN_FIRST_S
-            self._talk.attach(pipe)
-            try:
-                await self._stay_connected()
-            finally:
-                self._proved = False
-                self._talk.detach(NotConnected(self.phase.detail or "the link was closed"))
-                pipe.close()
-            self.counters.reopened += 1
+            else:
+                await self._sit(pipe)
+            await asyncio.sleep(self._reopen_in_s)
+            self._reopen_in_s = min(2 * self._reopen_in_s, REOPEN_MOST_S)
+
+    async def _sit(self, pipe: Pipe) -> None:
+        self._talk.attach(pipe)
+        try:
+            await self._stay_connected()
+        finally:
+            self._proved = False
+            self._talk.detach(NotConnected(self.phase.detail or "the link was closed"))
+            pipe.close()
+        self.counters.reopened += 1
 
     async def _stay_connected(self) -> None:
         """Identify the pump as often as needed. Returns when the port is gone or should be opened afresh."""
@@ -223,6 +225,7 @@ class Link:
             raise NotConnected(f"another pump answers ({identity.model}): STOP is not sent to it")
         self.identity, self._proved = identity, True
         self._reasons_told.clear()
+        self._reopen_in_s = REOPEN_FIRST_S
         self._enter("ready")
         self._tell(LinkUp(identity))
 

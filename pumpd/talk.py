@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
@@ -123,7 +124,8 @@ class _Job:
         self.urgent = urgent  # its next question goes out without waiting for a quiet line
 
     def end(self, error: Exception) -> None:
-        self.dialogue.close()
+        with suppress(Exception):  # a dialogue that will not end is left where it is: it never holds up a STOP
+            self.dialogue.close()
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -266,7 +268,7 @@ class Talk:
         assert job is not None
         self._stage, self._due = Stage.IDLE, inf
         if job.done.cancelled():
-            job.dialogue.close()
+            job.end(Preempted("nobody waits for it any more"))
             self._next()
             return
         try:
