@@ -142,6 +142,14 @@ def test_a_damaged_packet_does_not_hide_the_next() -> None:
     assert found[1:] == [Frame("reply", b"I", "00")]
 
 
+def test_a_length_that_grew_does_not_swallow_the_next_packet() -> None:
+    good, bad = safe("00I"), bytearray(safe("00S"))
+    bad[1] += 2
+    found = read_all([bytes(bad) + good], Framing.SAFE)
+    assert isinstance(found[0], Damaged)
+    assert found[1:] == [Frame("reply", b"I", "00")]
+
+
 def test_once_the_mode_is_known_the_other_framing_is_noise() -> None:
     assert read_all([basic("00S"), safe("00I")], Framing.SAFE) == [expected("00I")]
     assert read_all([safe("00I"), basic("00S")], Framing.BASIC) == [expected("00S")]
