@@ -160,12 +160,9 @@ class NewEraPump:
         return Identity(
             model=version[1],
             version=version[2],
-            fingerprint=(
-                ("address", f"{self._address:02d}"),
-                ("diameter", diameter[1]),
-                ("limit", str(volume_of(limit))),
-                ("rate", str(rate_of(rate))),
-            ),
+            fingerprint=(("address", f"{self._address:02d}"), ("diameter", diameter[1])),
+            rate=rate_of(rate),
+            limit=volume_of(limit),
         )
 
     def keep_alive(self) -> KeepAlive | None:
