@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pumpd.clock import Clock
-from pumpd.encode import NotJson, from_json
+from pumpd.encode import NotJson, from_json, timestamp
 from pumpd.messages import as_replayed, prefix
 from pumpd.outbox import Outbox, Parcel
 from pumpd.requests import STOPPING
@@ -81,14 +82,14 @@ class GaveWay(Exception):
 
 
 class Bus:
-    """One connection to one broker. `started_ts` and `boot_id` are those of our `status`."""
+    """One connection to one broker. `started` and `boot_id` are those of our `status`."""
 
     def __init__(
-        self, url: str, station: str, boot_id: str, started_ts: str, hooks: Hooks, clock: Clock, rng: random.Random
+        self, url: str, station: str, boot_id: str, started: datetime, hooks: Hooks, clock: Clock, rng: random.Random
     ) -> None:
         """Raise ValueError for a URL that is not `mqtt://host[:port]`."""
         self._host, self._port = broker_address(url)
-        self._station, self._boot_id, self._started_ts = station, boot_id, started_ts
+        self._station, self._boot_id, self._started_ts = station, boot_id, timestamp(started)
         self._prefix = prefix(station)
         self._hooks = hooks
         self._clock = clock

@@ -69,7 +69,10 @@ def _moment(value: object) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError("has no time zone; write UTC with Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before the year 1 or after 9999 in UTC") from None
 
 
 # Six places are finer than any pump step and any drug label; the bounds keep absurd exponents out of the arithmetic.

@@ -32,7 +32,6 @@ class Daemon:
         self.others: list[OtherMaster] = []
         self.gives_way = gives_way
         self.changed = asyncio.Event()
-        started_ts = self.started.isoformat()
         hooks = Hooks(
             announce=lambda: self.outlet.say("status", self.status("online")),
             birth=self.birth,
@@ -41,7 +40,7 @@ class Daemon:
             on_state=lambda *state: self.note(self.states, state),
             other_master=self.other_master,
         )
-        self.bus = Bus(url, STATION, boot_id, started_ts, hooks, self.clock, random.Random(1))
+        self.bus = Bus(url, STATION, boot_id, self.started, hooks, self.clock, random.Random(1))
         self.outlet = Outlet(self.stamper, [self.bus])
         self.running = asyncio.get_running_loop().create_task(self.bus.run())
 
@@ -251,7 +250,6 @@ async def test_retained_command_is_marked_and_its_topic_is_cleared(mosquitto: Mo
     async with daemon(mosquitto.url) as one:
         await one.connected()
         await one.until(lambda: one.commands)
-        await one.bus_idle() if hasattr(one, "bus_idle") else None
     assert [command[:3] for command in one.commands] == [("session.start", b"{}", True)]
     async with daemon(mosquitto.url) as again:
         await again.connected()
@@ -292,24 +290,36 @@ async def test_another_daemon_that_speaks_for_this_station_is_told_with_its_host
     assert one.others == [OtherMaster("boot-b", "there", "2020-01-01T00:00:00.000Z")]
 
 
-async def test_daemon_whose_client_id_is_taken_over_gives_way_and_stays_off(mosquitto: Mosquitto) -> None:
+async def test_of_two_daemons_for_one_station_the_one_that_gives_way_leaves_the_bus_to_the_other(
+    mosquitto: Mosquitto,
+) -> None:
     async with daemon(mosquitto.url, gives_way=True) as first:
         await first.connected()
-        async with daemon(mosquitto.url, boot_id="boot-b") as second:
+        async with daemon(mosquitto.url, boot_id="boot-b", started_s=1) as second:
             await second.connected()
-            await first.disconnected()
-            assert first.others
-            assert "another daemon" in first.states[-1][1]
-            assert second.bus.stats().connected
+            await first.until(lambda: any("another daemon" in detail for _, detail in first.states))
+            assert {other.boot_id for other in first.others} == {"boot-b"}
+            await second.until(lambda: second.bus.stats().connected)
+            assert not first.bus.stats().connected
 
 
-class OldBroker:
-    """Refuses MQTT 5 in the manner given, and passes 3.1.1 through to a real broker."""
+async def test_session_taken_over_as_newer_brokers_say_it_is_another_master(mosquitto: Mosquitto) -> None:
+    relay = Relay(mosquitto.port)
+    async with daemon(await relay.start(), gives_way=True) as one:
+        await one.connected()
+        relay.say(bytes([0xE0, 2, 142, 0]))  # DISCONNECT, MQTT 5 section 3.14
+        await one.until(lambda: one.others)
+        await one.disconnected()
+    assert one.others == [OtherMaster(None, None, None)]
+    await relay.stop()
 
-    def __init__(self, behind: int, refusal: bytes | None) -> None:
-        self.behind, self.refusal = behind, refusal
+
+class Relay:
+    """Between daemon and broker: can refuse MQTT 5 as older brokers do, and can put words into the broker's mouth."""
+
+    def __init__(self, behind: int, refusal: bytes | None = None, refuses: bool = False) -> None:
+        self.behind, self.refusal, self.refuses = behind, refusal, refuses
         self.versions: list[int] = []
-        self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -318,9 +328,10 @@ class OldBroker:
     async def serve(self, lines: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hello = await lines.read(1024)
         self.versions.append(hello[hello.index(b"MQTT") + 4])
-        if self.versions[-1] == 5:
+        if self.refuses and self.versions[-1] == 5:
             writer.write(self.refusal or b"")
         else:
+            self.say = writer.write
             far_lines, far_writer = await asyncio.open_connection("127.0.0.1", self.behind)
             far_writer.write(hello)
             await asyncio.gather(self.copy(lines, far_writer), self.copy(far_lines, writer))
@@ -350,7 +361,7 @@ class OldBroker:
     ],
 )
 async def test_broker_without_mqtt_5_is_spoken_to_in_3_1_1(mosquitto: Mosquitto, refusal: bytes | None) -> None:
-    old = OldBroker(mosquitto.port, refusal)
+    old = Relay(mosquitto.port, refusal, refuses=True)
     url = await old.start()
     async with daemon(url) as one, reader(mosquitto, "status") as display:
         await one.connected()

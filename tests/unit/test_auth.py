@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pumpd.auth import Admitted, Arrived, Gate, Origin, Refused, Remembered, Repeated, accepted_verbs, is_loopback
+from pumpd.requests import STOPPING, VERBS
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+LOOPBACK = "mqtt://127.0.0.1:1883"
+ALL = tuple(VERBS)
+ARGS = {"pump.stop": {"bed": "bed-1", "pump": "left"}, "rate.set": {"rate_ml_h": 1}, "alarm.ack": {"alarm_id": "a1"}}
+
+
+def uuid(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012d}"
+
+
+def arrived(
+    verb: str = "session.start",
+    *,
+    number: int = 1,
+    age_s: float = 0.0,
+    ttl_ms: int = 5000,
+    origin: Origin = Origin.BUS,
+    retained: bool = False,
+    at_wire: float = 100.0,
+) -> Arrived:
+    fields = {
+        "id": uuid(number),
+        "issued_ts": (NOW - timedelta(seconds=age_s)).isoformat(),
+        "ttl_ms": ttl_ms,
+        "actor": "n",
+        "role": "nurse",
+        "origin": "console",
+        "bed": "bed-1",
+        "args": ARGS.get(verb, {}),
+    }
+    return Arrived(verb, json.dumps(fields).encode(), origin, retained, at_wire)
+
+
+def judged(gate: Gate, request: Arrived, now_wire: float = 100.0, now: datetime = NOW) -> object:
+    return gate.judge(request, now_wire=now_wire, now_wall=now)
+
+
+def reason(gate: Gate, request: Arrived, now_wire: float = 100.0) -> str | None:
+    verdict = judged(gate, request, now_wire)
+    return verdict.reason if isinstance(verdict, Refused) else None
+
+
+def test_without_configured_verbs_only_snapshot_passes() -> None:
+    gate = Gate((), LOOPBACK)
+    assert isinstance(judged(gate, arrived("snapshot")), Admitted)
+    for number, verb in enumerate(("session.start", "session.stop", "pump.stop"), 2):
+        assert reason(gate, arrived(verb, number=number)) == "not_allowed"
+    assert "read-only" in gate.policy
+
+
+def test_any_configured_verb_brings_stop_and_pause_with_it() -> None:
+    assert accepted_verbs(["alarm.ack"]) == STOPPING | {"alarm.ack", "snapshot"}
+    assert accepted_verbs(["snapshot"]) == {"snapshot"}
+
+
+def test_unknown_verb_in_the_configuration_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match=r"unknown verb session\.strat; known verbs: .*session\.start"):
+        accepted_verbs(["session.strat"])
+
+
+def test_retained_request_is_refused_whatever_its_verb() -> None:
+    gate = Gate(ALL, LOOPBACK)
+    for verb in ("session.start", "pump.stop", "session.stop"):
+        verdict = judged(gate, arrived(verb, retained=True))
+        assert verdict == Refused(uuid(1), "retained", "commands are never retained; the topic is cleared")
+
+
+def test_retained_nonsense_is_retained_without_an_id() -> None:
+    verdict = judged(Gate(ALL, LOOPBACK), Arrived("session.start", b"{", Origin.BUS, True, 100.0))
+    assert isinstance(verdict, Refused)
+    assert (verdict.reason, verdict.request_id) == ("retained", None)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "ttl_ms", "refused"),
+    [
+        (0.0, 5000, None),
+        (4.9, 5000, None),
+        (5.1, 5000, "expired"),
+        (5.1, 60_000, "expired"),  # beyond 5 s the clocks differ or it is too old: a longer ttl does not help
+        (-4.9, 5000, None),
+        (-5.1, 5000, "expired"),
+        (0.9, 1000, None),
+        (1.1, 1000, "expired"),
+    ],
+)
+def test_freshness_of_an_order_by_its_issue_time(age_s: float, ttl_ms: int, refused: str | None) -> None:
+    assert reason(Gate(ALL, LOOPBACK), arrived(age_s=age_s, ttl_ms=ttl_ms)) == refused
+
+
+def test_an_order_that_waited_in_our_house_expires_too() -> None:
+    request = arrived(at_wire=90.0)
+    assert reason(Gate(ALL, LOOPBACK), request, now_wire=94.9) is None
+    assert reason(Gate(ALL, LOOPBACK), request, now_wire=95.1) == "expired"
+
+
+@pytest.mark.parametrize("verb", sorted(STOPPING))
+@pytest.mark.parametrize("age_s", [-86_400.0, 3600.0])
+def test_stop_and_pause_pass_however_wrong_the_senders_clock_is(verb: str, age_s: float) -> None:
+    assert isinstance(judged(Gate(ALL, LOOPBACK), arrived(verb, age_s=age_s, ttl_ms=1)), Admitted)
+
+
+@pytest.mark.parametrize(("waited_s", "refused"), [(59.9, None), (60.1, "expired")])
+def test_pump_stop_is_too_old_60_s_after_its_arrival(waited_s: float, refused: str | None) -> None:
+    gate = Gate(ALL, LOOPBACK)
+    assert reason(gate, arrived("pump.stop", at_wire=100.0), now_wire=100.0 + waited_s) == refused
+
+
+def test_expired_is_a_state_of_its_own_and_the_rest_is_rejected() -> None:
+    assert Refused(None, "expired", "").state == "expired"
+    assert Refused(None, "malformed", "").state == "rejected"
+
+
+def test_the_same_id_has_no_second_effect_and_hears_the_answer_again() -> None:
+    gate = Gate(ALL, LOOPBACK)
+    assert isinstance(judged(gate, arrived()), Admitted)
+    assert judged(gate, arrived()) == Repeated(uuid(1), None)
+    gate.answered(uuid(1), b"done")
+    assert judged(gate, arrived()) == Repeated(uuid(1), b"done")
+    assert judged(gate, arrived("session.stop")) == Repeated(uuid(1), b"done")
+
+
+def test_a_replayed_id_is_known_even_when_it_has_expired() -> None:
+    gate = Gate(ALL, LOOPBACK)
+    assert reason(gate, arrived(age_s=10)) == "expired"
+    gate.answered(uuid(1), b"expired")
+    assert judged(gate, arrived(age_s=10)) == Repeated(uuid(1), b"expired")
+
+
+def test_ids_are_remembered_across_a_restart() -> None:
+    first = Gate(ALL, LOOPBACK)
+    judged(first, arrived())
+    first.answered(uuid(1), b"done")
+    second = Gate(ALL, LOOPBACK)
+    second.restore(first.remembered())
+    assert judged(second, arrived()) == Repeated(uuid(1), b"done")
+
+
+@pytest.mark.parametrize(("hours", "known"), [(23.9, True), (24.1, False)])
+def test_ids_are_remembered_for_a_day(hours: float, known: bool) -> None:
+    gate = Gate(ALL, LOOPBACK)
+    gate.restore([Remembered(uuid(1), (NOW - timedelta(hours=hours)).timestamp())])
+    judged(gate, arrived("snapshot", number=2))
+    assert (uuid(1) in {item.request_id for item in gate.remembered()}) is known
+
+
+def test_a_malformed_request_leaves_no_trace_in_the_memory() -> None:
+    gate = Gate(ALL, LOOPBACK)
+    assert reason(gate, Arrived("session.start", b"{}", Origin.BUS, False, 100.0)) == "malformed"
+    assert gate.remembered() == []
+
+
+def test_a_refused_verb_leaves_no_trace_either() -> None:
+    gate = Gate((), LOOPBACK)
+    judged(gate, arrived())
+    assert gate.remembered() == []
+
+
+def test_a_broker_beyond_loopback_makes_the_bus_read_only_but_not_the_local_socket() -> None:
+    gate = Gate(ALL, "mqtt://10.0.0.5:1883")
+    assert gate.read_only
+    for number, verb in enumerate(("session.start", "session.stop", "pump.stop"), 1):
+        verdict = judged(gate, arrived(verb, number=number))
+        assert isinstance(verdict, Refused)
+        assert "read-only" in verdict.text
+    assert isinstance(judged(gate, arrived("snapshot", number=8)), Admitted)
+    assert isinstance(judged(gate, arrived("session.start", number=9, origin=Origin.LOCAL)), Admitted)
+
+
+@pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop", "alarm.ack", "snapshot"])
+def test_local_socket_can_always_stop_pause_and_acknowledge(verb: str) -> None:
+    assert isinstance(judged(Gate((), LOOPBACK), arrived(verb, origin=Origin.LOCAL)), Admitted)
+
+
+def test_local_socket_starts_nothing_that_is_not_configured() -> None:
+    assert reason(Gate((), LOOPBACK), arrived("session.start", origin=Origin.LOCAL)) == "not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("embedded", True),
+        ("mqtt://127.0.0.1:1883", True),
+        ("mqtt://127.8.8.8", True),
+        ("mqtt://[::1]:1883", True),
+        ("mqtt://localhost", True),
+        ("mqtt://10.0.0.5", False),
+        ("mqtt://broker.ward", False),
+        ("mqtt://localhost.ward", False),
+        ("mqtt://0.0.0.0", False),
+        ("mqtt://", False),
+    ],
+)
+def test_loopback_is_this_machine_alone(url: str, loopback: bool) -> None:
+    assert is_loopback(url) is loopback
