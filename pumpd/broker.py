@@ -56,11 +56,6 @@ class EmbeddedBroker:
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
-    @property
-    def pid(self) -> int | None:
-        """The broker's process, for tests and `doctor`."""
-        return None if self._process is None else self._process.pid
-
     async def start(self) -> str:
         """Start it and return its URL once it answers. Raises NoBroker."""
         if self._mosquitto is None:
