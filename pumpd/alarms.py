@@ -1,7 +1,7 @@
 """The alarm catalogue, and the board on which alarms stand until they are over. Pure.
 
-Rules as IEC 60601-1-8 is told in secondary sources (docs/clinical.md): an alarm is raised when its condition holds; a
-non-latching one goes when the condition does, a latching one stands until a person resets it, which is refused while the
+Rules as secondary sources tell IEC 60601-1-8 (docs/clinical.md): an alarm is raised when its condition holds; a
+non-latching one goes when it does, a latching one stands until a person resets it, which is refused while the
 condition holds. Acknowledging silences that one alarm and says who saw it. The audio pause is shared and short, and any
 new alarm ends it for all. Times are wire seconds; `stamp` is the wall-clock label of the moment.
 """
@@ -121,9 +121,7 @@ class Alarm:
 class Board:
     """All alarms of one bed that are not over. `revision` rises with every visible change."""
 
-    bed: str
     alarms: tuple[Alarm, ...] = ()
-    raised: int = 0
     revision: int = 0
     audio_paused_until: float | None = None
     audio_paused_by: str | None = None
@@ -147,9 +145,15 @@ class Board:
     # --- what happens to it; each gives the next board ---
 
     def raise_(
-        self, code: str, source: str, session_id: str | None, stamp: str, values: tuple[tuple[str, str], ...] = ()
+        self,
+        code: str,
+        source: str,
+        session_id: str | None,
+        stamp: str,
+        alarm_id: str,
+        values: tuple[tuple[str, str], ...] = (),
     ) -> Board:
-        """The condition holds. Raises KeyError for a code that is not in the catalogue."""
+        """The condition holds; a new alarm gets `alarm_id`. Raises KeyError for a code not in the catalogue."""
         entry = CATALOGUE[code]
         old = self._of(code, source)
         if old is not None and old.present:
@@ -159,15 +163,13 @@ class Board:
                 old, present=True, last_ts=stamp, count=old.count + 1, acked_by=None, acked_ts=None, values=values
             )
             return replace(self._with(old, again), audio_paused_until=None, audio_paused_by=None)
-        number = self.raised + 1
-        alarm = Alarm(f"{self.bed}-{number}", code, source, session_id, True, stamp, stamp, values=values)
+        alarm = Alarm(alarm_id, code, source, session_id, True, stamp, stamp, values=values)
         rank = RANK[entry.priority]
         after = tuple(each for each in self.alarms if RANK[each.entry.priority] < rank)
         before = tuple(each for each in self.alarms if RANK[each.entry.priority] >= rank)
         return replace(
             self,
             alarms=(*before, alarm, *after),
-            raised=number,
             revision=self.revision + 1,
             audio_paused_until=None,
             audio_paused_by=None,

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from pumpd import events as ev
 from pumpd import watch
-from pumpd.driver import Motion, PumpReport
+from pumpd.driver import Identity, Motion, PumpReport
 from pumpd.state import Phase, Sight
 from pumpd.therapy import over, secure
 from pumpd.turn import Turn
@@ -80,7 +80,7 @@ def _settle(turn: Turn, report: PumpReport) -> None:
         turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
 
 
-def begun(turn: Turn, order: ev.Begin, since: float, identity: ev.Identity | None) -> None:
+def begun(turn: Turn, order: ev.Begin, since: float, identity: Identity | None) -> None:
     """The pump was told to run at `since` and does."""
     state = turn.state
     plan = state.pending.plan if state.pending is not None else None

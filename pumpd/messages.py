@@ -177,6 +177,8 @@ class Session(Body):
     started_ts: datetime | None
     ends_ts: datetime | None
     hold_reason: str | None
+    confirm_rate_ml_h: Decimal | None = None  # the figures a start, resume or finish must confirm now
+    confirm_volume_ml: Decimal | None = None
 
 
 class Alarm(Body):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pumpd import events as ev
 from pumpd import watch
+from pumpd.driver import Identity
 from pumpd.enforce import begun, halt_confirmed, on_report, well
 from pumpd.state import Pending, Phase, Sight
 from pumpd.turn import Turn
@@ -96,7 +97,7 @@ def _tightened(turn: Turn, pending: Pending, order: ev.Tighten, event: ev.OrderD
         turn.become(report=event.report)
 
 
-def _as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> ev.Identity | None:
+def _as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> Identity | None:
     ours = turn.state.ours
     return None if ours is None else replace(ours, rate=order.rate, limit=order.limit)
 

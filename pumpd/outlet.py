@@ -24,14 +24,24 @@ class Outlet:
         self.stamper = stamper
         self.sinks = list(sinks)
 
-    def say(self, topic: str, body: Body, *, simulated: bool | None = None, laboratory: bool = False) -> None:
-        """Publish `body`. Raises Oversized, KeyError for an unknown topic, TypeError for the wrong body."""
+    def say(self, topic: str, body: Body, *, simulated: bool | None = None, laboratory: bool = False) -> bytes:
+        """Publish `body`; gives the message as it went out.
+
+        Raises Oversized, KeyError for an unknown topic, TypeError for the wrong body.
+        """
         payload = self.stamper.stamp(topic, body, simulated=simulated, laboratory=laboratory)
         row = rule(topic)
         dead = isinstance(body, Status) and body.state == "offline"
         expiry_s = None if dead else row.expiry_s  # a dead station stays visibly offline
         for sink in self.sinks:
             sink.publish(topic, payload, retain=row.retained, qos=row.qos, expiry_s=expiry_s, replayable=row.replayable)
+        return payload
+
+    def repeat(self, topic: str, payload: bytes) -> None:
+        """Publish a message that was stamped before."""
+        row = rule(topic)
+        for sink in self.sinks:
+            sink.publish(topic, payload, retain=row.retained, qos=row.qos, expiry_s=row.expiry_s)
 
     def empty(self, topic: str) -> None:
         """Empty a retained topic, as the contract asks when an alarm is over."""

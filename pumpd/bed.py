@@ -1,0 +1,419 @@
+"""One bed: a link, a session, an alarm board. Feeds events to `decide`, and does what comes out.
+
+Everything is handled in the order it happens, on the loop, without waiting: an event is decided, journaled, and its
+effects go to link, alarms and bus at the same moment. Only an order that gives more waits for the journal (S9). A bed
+that fails falls silent; its link then stops the pump (S16), and `pumpd.ward` brings the bed back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Protocol
+
+import structlog
+
+from pumpd import events as ev
+from pumpd import link as wire
+from pumpd.alarm_keeper import AlarmKeeper
+from pumpd.budget import Budget
+from pumpd.clock import Clock
+from pumpd.desk import Proposal, Site, event_for, propose
+from pumpd.display import Display
+from pumpd.driver import PumpError
+from pumpd.hands import carry_out
+from pumpd.journal import Row
+from pumpd.logbook import Logbook
+from pumpd.outlet import Outlet
+from pumpd.recall import recall, row_text
+from pumpd.requests import PlanArgs, Rejected, Request
+from pumpd.session import Decision, decide
+from pumpd.state import Sight, State
+from pumpd.talk import Deadline
+
+STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
+POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this
+LEASE_S = 2.0  # wire seconds, or half the pump's watchdog (S16)
+PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journal
+SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
+DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
+JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
+REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
+UNPROVED = "pump_not_proved"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a bed is made of, from the configuration."""
+
+    bed: str
+    pump_id: str
+    driver: str
+    site: Site
+    speed: float
+
+
+class Office(Protocol):
+    """What a bed tells the station."""
+
+    def answer(self, answer: ev.Answer, bed: str, state: State, proposal: Proposal | None = None) -> None:
+        """One step in the life of a request."""
+
+    def alarms_changed(self) -> None:
+        """The board of a bed has changed visibly."""
+
+    def sound(self, bed: str, highest: str | None, *, paused: bool) -> None:
+        """What a bed wants its annunciator to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all beds share."""
+
+    clock: Clock
+    logbook: Logbook
+    outlet: Outlet
+    office: Office
+    budget: Budget
+    new_id: Callable[[], str]  # random, or from a seed
+
+
+class Bed:
+    """One bed. `broke` is called once when its own logic fails; after that it does nothing any more."""
+
+    def __init__(self, setup: Setup, house: House, link: wire.Link, broke: Callable[[Exception], None]) -> None:
+        self.setup, self.house, self.link = setup, house, link
+        self.state = State()
+        self.dead = False
+        self.monitor_only = False
+        clock = house.clock
+        self.display = Display(setup.bed, setup.pump_id, setup.driver, setup.speed, setup.site, house.outlet, clock)
+        self.alarms = AlarmKeeper(setup.bed, setup.pump_id, house, self.display)
+        self._broke = broke
+        self._waiting: deque[ev.Event] = deque()
+        self._deciding = False
+        self._session_zero, self._wire_zero = 0.0, clock.wire()
+        self._heard_at: float | None = None  # wire time of the last reading
+        self._pulsed_at = clock.wire()
+        self._said_at = clock.wire()
+        self._identify = False
+        self._proposal: Proposal | None = None
+        self._order: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stale = Deadline(clock, lambda _: self._gone_stale())
+        self._unconfirmed = Deadline(clock, lambda _: self.feed(ev.StopUnconfirmed()))
+        self._unconfirmed_set = False
+        self._wake = Deadline(clock, lambda _: self.feed(ev.Tick()))
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def session_now(self) -> float:
+        """Session seconds: wire seconds times the speed, from where the session's clock stood."""
+        return self._session_zero + (self.house.clock.wire() - self._wire_zero) * self.setup.speed
+
+    # --- coming back ------------------------------------------------------------------------------------------------
+
+    def recover(self, rows: Iterable[Row]) -> None:
+        """Take up what the journal says was going on (S10), before the first event. Raises Unreadable."""
+        past = recall(rows)
+        if past.wire is None:
+            return
+        clock = self.house.clock
+        same_boot = past.boot_id == clock.boot_id
+        gap = max(0.0, clock.wire() - past.wire) if same_boot else 0.0  # across a reboot nobody knows (S11)
+        self._session_zero, self._wire_zero = past.now + gap * self.setup.speed, clock.wire()
+        self.state = past.state
+        self.alarms.restore(past.board)
+        self.feed(ev.Restarted(rebooted=not same_boot))
+
+    def succeed(self, broken: Bed) -> None:
+        """Take over from a bed that failed: its state is whole, for deciding never changes what it was given."""
+        self._session_zero, self._wire_zero = broken.session_now(), self.house.clock.wire()
+        self.state = broken.state
+        self.alarms.restore(broken.alarms.board)
+        self.feed(ev.Restarted(rebooted=False))
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> None:
+        """Take one event. Never raises: a fault in deciding ends this bed, and this bed alone."""
+        if self.dead:
+            return
+        if self.monitor_only:
+            self._only_show(event)
+            return
+        self._waiting.append(event)
+        if self._deciding:
+            return
+        self._deciding = True
+        try:
+            while self._waiting:
+                self._take(self._waiting.popleft())
+        except Exception as error:  # whatever broke: this bed's pump is stopped by its link, the others go on
+            self.break_down(error)
+        finally:
+            self._deciding = False
+
+    def _only_show(self, event: ev.Event) -> None:
+        """Monitor-only: nothing is decided any more. What the pump says is shown, and a person can stop it."""
+        match event:
+            case ev.PumpReported(report=report):
+                self.state = replace(self.state, report=report, sight=Sight.SEEING)
+            case ev.LinkDown():
+                self.state = replace(self.state, report=None, sight=Sight.BLIND)
+            case ev.PumpStopOrdered(by=by):
+                self.house.office.answer(ev.Answer(by.request, "accepted"), self.setup.bed, self.state)
+                self._spawn(self._stop_unjudged(by))
+            case _ if (by := getattr(event, "by", None)) is not None:
+                text = "monitor-only: supervision failed too often; reset that alarm first"
+                refusal = ev.Answer(by.request, "rejected", "not_allowed", text)
+                self.house.office.answer(refusal, self.setup.bed, self.state)
+            case _:
+                pass
+
+    async def _stop_unjudged(self, by: ev.By) -> None:
+        outcome = await carry_out(ev.Halt(0), self.link, self.session_now)
+        if isinstance(outcome, ev.OrderDone):
+            answer = ev.Answer(by.request, "done", readback=(("motion", "standing"),))
+        else:
+            answer = ev.Answer(by.request, "failed", outcome.reason, outcome.text)
+        self.house.office.answer(answer, self.setup.bed, self.state)
+
+    def _take(self, event: ev.Event) -> None:
+        now, before = self.session_now(), self.state
+        decision = self.house.budget.run(decide, before, event, now)
+        self.state = decision.state
+        seq = self._record(event, now, decision)
+        orders: list[ev.Order] = []
+        for effect in decision.effects:
+            match effect:
+                case ev.Raise() | ev.Clear():
+                    self.alarms.mark(effect, self.state.session_id or None)
+                case ev.Answer():
+                    self.house.office.answer(effect, self.setup.bed, self.state, self._proposal)
+                case _:
+                    orders.append(effect)
+        for order in orders:
+            self._send(order, seq)
+        self._set_timers(decision)
+        if before.revision != self.state.revision:
+            self.display.session(self.state, self.session_now())
+
+    def _record(self, event: ev.Event, now: float, decision: Decision) -> int:
+        """Journal what was decided. Readings without a session are no record; with one they can be spared last."""
+        reading = isinstance(event, (ev.PumpReported, ev.Tick)) and not decision.effects
+        if reading and not self.state.has_session:
+            return 0
+        by: ev.By | None = getattr(event, "by", None)
+        return self.house.logbook.write(
+            type(event).__name__,
+            row_text(event, now, decision),
+            bed=self.setup.bed,
+            source=self.setup.pump_id,
+            session_id=self.state.session_id,
+            actor=by.actor if by is not None else "",
+            routine=reading,
+        )
+
+    def break_down(self, error: Exception) -> None:
+        """Fall silent: the lease runs out at once, so the link stops the pump by itself."""
+        if self.dead:
+            return
+        self.dead = True
+        self._waiting.clear()
+        log.error("bed.failed", bed=self.setup.bed, exc_info=error)
+        self.link.guard(0.0)
+        self.close()
+        self._broke(error)
+
+    def _set_timers(self, decision: Decision) -> None:
+        now, state = self.house.clock.wire(), self.state
+        wake_at = decision.wake_at
+        self._wake.set(inf if wake_at is None else now + max(0.0, wake_at - self.session_now()) / self.setup.speed)
+        if state.halt is None:
+            self._unconfirmed_set = False
+            self._unconfirmed.set(inf)
+        elif not self._unconfirmed_set:
+            able = self.setup.site.capabilities
+            self._unconfirmed_set = True
+            self._unconfirmed.set(now + max(2.0, able.worst_reply_s + able.poll_s))
+        if not state.should_move or UNPROVED in state.conditions:
+            self.link.stand_down()
+
+    # --- orders -----------------------------------------------------------------------------------------------------
+
+    def _send(self, order: ev.Order, seq: int) -> None:
+        if isinstance(order, ev.Halt):
+            if self._order is not None:
+                self._order.cancel()  # S5: it discards every older order, also one that still waits for the journal
+            self._spawn(self._carry(order))
+        else:
+            self._order = self._spawn(self._when_durable(order, seq) if order.gives_more else self._carry(order))
+
+    async def _when_durable(self, order: ev.Order, seq: int) -> None:
+        """S9: what gives more is on the disk before its first byte leaves."""
+        if await self.house.logbook.journal.durable(seq, DURABLE_WITHIN_S):
+            await self._carry(order)
+        else:
+            text = f"the journal could not be written within {DURABLE_WITHIN_S} s"
+            self.feed(ev.OrderFailed(order.number, "journal_unavailable", text))
+
+    async def _carry(self, order: ev.Order) -> None:
+        pending = self.state.pending
+        if pending is not None and pending.order is order and pending.by is not None:
+            self.house.office.answer(ev.Answer(pending.by.request, "started"), self.setup.bed, self.state)
+        self.feed(await carry_out(order, self.link, self.session_now))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.break_down(error)
+
+    # --- readings ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Poll and pulse until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._poll())
+                tasks.create_task(self._pulse())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the timers and orders of this bed; the link lives on."""
+        for deadline in (self._stale, self._unconfirmed, self._wake):
+            deadline.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _poll(self) -> None:
+        """Read the pump at every period, counted from the first: a late reading does not shift the next (S6)."""
+        clock = self.house.clock
+        period = max(POLL_LEAST_S, self.setup.site.capabilities.poll_s / self.setup.speed)
+        due = clock.wire()
+        while not self.dead:
+            await asyncio.sleep(due - clock.wire())
+            if self.link.ready and UNPROVED not in self.state.conditions:
+                await self._read()
+            due = max(due + period, clock.wire())
+
+    async def _read(self) -> None:
+        try:
+            if self._identify:
+                self.feed(ev.LinkUp(await self.link.perform(self.link.pump.connect)))
+                self._identify = False
+            report = await self.link.perform(self.link.pump.read)
+        except PumpError as error:
+            log.debug("bed.no_reading", bed=self.setup.bed, error=str(error))  # the link tells when it is lost
+            return
+        except Exception as error:  # a fault of the driver is no fault of the bed, but nothing can be read
+            log.error("bed.driver_fault", bed=self.setup.bed, exc_info=error)
+            return
+        now = self.house.clock.wire()
+        self._heard_at = now
+        self.feed(ev.PumpReported(report))
+        self._stale.set(now + STALE_S)
+        self._renew_lease()
+
+    def _renew_lease(self) -> None:
+        """S16: a judged reading, or knowing that there is none, keeps the pump going a little longer."""
+        if self.dead or not self.state.should_move or UNPROVED in self.state.conditions:
+            return
+        watchdog = self.setup.site.capabilities.watchdog_s
+        self.link.guard(min(LEASE_S, watchdog[0] / 2) if watchdog else LEASE_S)
+
+    def _gone_stale(self) -> None:
+        if self.state.sight is not Sight.BLIND:
+            self._lose_sight(f"no reading for {STALE_S:g} s")
+
+    def _lose_sight(self, reason: str) -> None:
+        self._identify = True
+        self.feed(ev.LinkDown(reason))
+        self.say_telemetry()
+
+    async def _pulse(self) -> None:
+        clock = self.house.clock
+        due = clock.wire()
+        while not self.dead:
+            await asyncio.sleep(due - clock.wire())
+            self.pulse()
+            due = max(due + PULSE_S, clock.wire())
+
+    def pulse(self) -> None:
+        """Once a second: notice a loop that stood still, keep the lease while blind, tell displays, mind the disk."""
+        now = self.house.clock.wire()
+        slept, self._pulsed_at = now - self._pulsed_at, now
+        if slept > PULSE_S + SLEPT_S and self.state.sight is not Sight.BLIND:
+            self._lose_sight(f"the program stood still for {slept:.1f} s")
+        fresh = self._heard_at is not None and now - self._heard_at < STALE_S
+        if self.state.sight is not Sight.SEEING or fresh:
+            self._renew_lease()
+        self.alarms.note("journal_unavailable", self.house.logbook.journal.behind_s(now) > JOURNAL_ALARM_S)
+        self.alarms.refresh()
+        self.say_telemetry()
+        if now - self._said_at >= REPEAT_S:
+            self._said_at = now
+            self.display.connection(self._heard_at)
+            self.display.session(self.state, self.session_now())
+
+    # --- the link ---------------------------------------------------------------------------------------------------
+
+    def on_link(self, event: wire.LinkEvent) -> None:
+        """What the link tells, at the moment it happens."""
+        match event:
+            case wire.LinkUp(identity=identity):
+                self._identify = False
+                self.feed(ev.LinkUp(identity))
+                self.display.description(identity, self.state)
+            case wire.LinkDown(reason=reason):
+                self._stale.set(inf)
+                self.feed(ev.LinkDown(reason))
+                self.say_telemetry()
+            case wire.PumpTold(alarm=alarm):
+                self.feed(ev.PumpTold(alarm))
+            case wire.LinkPhase():
+                self.display.link(event)
+                self.display.connection(self._heard_at)
+            case wire.LeaseLapsed():
+                self.feed(ev.LeaseLapsed())
+            case wire.LeaseStopDone():
+                if not self.dead:
+                    self.link.reclaim()
+
+    # --- requests and displays --------------------------------------------------------------------------------------
+
+    def request(self, request: Request, annunciator: str = "") -> None:
+        """A person's order; its answers go to the office. Raises Rejected before anything has happened.
+
+        `annunciator` is how its test went ("ok", or why it does not sound); only arming asks for it.
+        """
+        if self.dead:
+            raise Rejected("busy", "the bed's supervision is being restarted", request.id)
+        event = event_for(request, self.state, self.setup.site, self.house.new_id, annunciator)
+        if isinstance(request.args, PlanArgs):
+            self._proposal = propose(request.args, self.setup.site)
+        self.feed(event)
+        self._proposal = None
+
+    def say_telemetry(self) -> None:
+        """One sample, now."""
+        self.display.telemetry(self.state, self.session_now(), self._heard_at)
+
+    def say_all(self) -> None:
+        """All that is retained, for a birth or a snapshot."""
+        self.display.description(self.link.identity, self.state)
+        self.display.connection(self._heard_at)
+        self.display.session(self.state, self.session_now())
+        self.alarms.say_all()

@@ -1,0 +1,272 @@
+"""From a request to an event of the session, or to a refusal with its reason. Pure: no I/O, no time of its own.
+
+The form and the freshness of a request were judged before (`pumpd.requests`, `pumpd.auth`). Here it is held against the
+session it means, and turned into the units of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pumpd import events as ev
+from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
+from pumpd.library import Syringe
+from pumpd.limits import CODE_MAX_RATE, DrugLimits, Finding, Override, broken, check
+from pumpd.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
+from pumpd.requests import (
+    STOPPING,
+    ArmArgs,
+    ContainerArgs,
+    ContainerChange,
+    PlanArgs,
+    RateArgs,
+    Rejected,
+    Request,
+    ResumeArgs,
+    StepArgs,
+)
+from pumpd.state import State
+from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
+
+# What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).
+CHECKLIST = ("air-purged-disconnected", "clamps-open", "line-connected", "syringe-seated", "patient-monitored")
+SHARES_MAY_MISS = Decimal("0.001")  # rates given with three digits do not add up to the volume exactly
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What this bed offers to plan with."""
+
+    pump: Pump
+    drugs: dict[str, DrugLimits]
+    syringes: Sequence[Syringe]
+    simulated: bool
+    auto_restore: bool
+    keypad_lock: bool
+    observation_s: float
+    poll_s: float  # session seconds between two polls
+    max_rate: MlPerHour | None
+
+    def fitted(self, diameter_mm: Decimal) -> Fitted:
+        """What the pump can set with this container. Raises Rejected when it does not fit."""
+        try:
+            return self.pump.fitted(diameter_mm)
+        except BadSetting as error:
+            raise Rejected("limit", f"container: {error}") from None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the pump."""
+        return self.pump.capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A plan, and how it stands to every limit."""
+
+    plan: Plan
+    fitted: Fitted
+    limits: DrugLimits
+    findings: tuple[Finding, ...]
+    refused_by: tuple[Finding, ...]
+
+
+def event_for(request: Request, state: State, site: Site, new_session: Callable[[], str], annunciator: str) -> ev.Event:
+    """The event this request means now. Raises Rejected."""
+    by = ev.By(request.actor, request.role, request.origin, request.id)
+    _same_session(request, state)
+    return EVENTS[request.verb](request, by, state, site, new_session, annunciator)
+
+
+def _same_session(request: Request, state: State) -> None:
+    verb = request.verb
+    if verb in ("session.plan", "pump.stop"):
+        return
+    if request.session_id != state.session_id or not state.session_id:
+        present = f"the present one is {state.session_id}" if state.session_id else "there is none at this bed"
+        raise Rejected("wrong_session", f"session {request.session_id or 'not named'}: {present}", request.id)
+    stale = request.expected_revision is not None and request.expected_revision != state.revision
+    if stale and verb not in STOPPING:
+        text = f"the session is at revision {state.revision}, not {request.expected_revision}: look again"
+        raise Rejected("stale_revision", text, request.id)
+
+
+def propose(args: PlanArgs, site: Site) -> Proposal:
+    """The plan for a prescription, with every limit met and broken (S8). Raises Rejected when there can be none."""
+    limits = site.drugs.get(args.drug)
+    if limits is None:
+        known = ", ".join(sorted(site.drugs)) or "none"
+        raise Rejected("limit", f"drug {args.drug!r} is not in the drug library; it has: {known}")
+    container, fitted = container_of(args.container, site)
+    prescription = Prescription(
+        patient_ref=args.patient_ref,
+        drug=args.drug,
+        weight=Kg(args.weight_kg),
+        dose=_dose(args),
+        concentration=MgPerMl(args.concentration_mg_ml),
+        container=container,
+        duration_s=_seconds(args.duration_min),
+        portions=(),
+    )
+    if args.steps:
+        volume = prescription.concentration.volume_of(prescription.mass)
+        portions = _portions(args.steps, volume)
+        total = sum(portion.seconds for portion in portions)
+        prescription = Prescription(
+            prescription.patient_ref,
+            prescription.drug,
+            prescription.weight,
+            prescription.dose,
+            prescription.concentration,
+            container,
+            total,
+            portions,
+        )
+    try:
+        plan = make_plan(prescription, fitted)
+    except NoPlan as error:
+        raise Rejected("limit", str(error)) from None
+    ceiling = min(MlPerHour(fitted.rates.most), site.max_rate or CODE_MAX_RATE, key=lambda rate: rate.value)
+    findings = check(plan, limits, ceiling)
+    override = Override(args.override.by, args.override.reason) if args.override else None
+    return Proposal(plan, fitted, limits, findings, broken(findings, override))
+
+
+def _dose(args: PlanArgs) -> MgPerKg | Mg:
+    if args.dose_mg_per_kg is not None:
+        return MgPerKg(args.dose_mg_per_kg)
+    assert args.dose_mg is not None, "PlanArgs asks for one of the two"
+    return Mg(args.dose_mg)
+
+
+def _seconds(minutes: Decimal) -> int:
+    seconds = minutes * 60
+    if seconds != int(seconds):
+        raise Rejected("malformed", f"duration {minutes} min is not a whole number of seconds")
+    return int(seconds)
+
+
+def _portions(steps: Sequence[StepArgs], volume: Ml) -> tuple[Portion, ...]:
+    portions = []
+    for step in steps:
+        seconds = _seconds(step.duration_min)
+        if step.share_pct is not None:
+            share = step.share_pct / 100
+        else:
+            assert step.rate_ml_h is not None, "StepArgs asks for one of the two"
+            share = step.rate_ml_h * seconds / 3600 / volume.value
+        portions.append(Portion(seconds, share))
+    total = sum((portion.share for portion in portions), Decimal(0))
+    if abs(total - 1) > SHARES_MAY_MISS:
+        raise Rejected("malformed", f"steps: together they give {total * 100:.1f} % of the dose, not 100 %")
+    return tuple(portions)
+
+
+def container_of(args: ContainerArgs, site: Site) -> tuple[Container, Fitted]:
+    """The container with its diameter from the site's table. Raises Rejected for one that is not known or verified."""
+    size = Ml(args.size_ml)
+    known = [syringe for syringe in site.syringes if syringe.make.lower() == args.make.lower() and syringe.size == size]
+    if not known:
+        table = ", ".join(f"{syringe.make} {syringe.size}" for syringe in site.syringes)
+        raise Rejected("limit", f"container {args.make} {size} is not in the syringe table; it has: {table}")
+    syringe = known[0]
+    refusal = syringe.refusal(site.simulated)
+    if refusal is not None:
+        raise Rejected("limit", f"container {refusal}")
+    if args.diameter_mm is not None and args.diameter_mm != syringe.diameter_mm:
+        text = f"diameter_mm {args.diameter_mm}: the syringe table says {syringe.diameter_mm} for {args.make} {size}"
+        raise Rejected("limit", text)
+    container = Container(args.kind, syringe.make, size, syringe.diameter_mm, Ml(args.fill_ml))
+    return container, site.fitted(syringe.diameter_mm)
+
+
+def rules_for(proposal: Proposal, site: Site) -> ev.Rules:
+    """What holds for the session that is planned now."""
+    return ev.Rules(
+        pump=site.capabilities,
+        fitted=proposal.fitted,
+        limits=proposal.limits,
+        poll_s=site.poll_s,
+        auto_restore=site.auto_restore,
+        keypad_lock=site.keypad_lock,
+        observation_s=site.observation_s,
+        max_rate=site.max_rate,
+    )
+
+
+# --- one builder for each verb --------------------------------------------------------------------------------------
+
+Builder = Callable[[Request, ev.By, State, Site, Callable[[], str], str], ev.Event]
+
+
+def _plan(
+    request: Request, by: ev.By, state: State, site: Site, new_session: Callable[[], str], _annunciator: str
+) -> ev.Event:
+    assert isinstance(request.args, PlanArgs)
+    proposal = propose(request.args, site)
+    if proposal.refused_by:
+        raise Rejected("limit", "; ".join(finding.text for finding in proposal.refused_by), request.id)
+    if not site.capabilities.control:
+        raise Rejected("not_allowed", "this pump can only be monitored, not controlled", request.id)
+    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), state.connected)
+
+
+def _arm(request: Request, by: ev.By, *context: object) -> ev.Event:
+    assert isinstance(request.args, ArmArgs)
+    missing = tuple(item for item in CHECKLIST if item not in request.args.checklist)
+    return ev.ArmOrdered(by, request.args.patient_ref, missing, str(context[-1]))
+
+
+def _resume(request: Request, by: ev.By, *_context: object) -> ev.Event:
+    assert isinstance(request.args, ResumeArgs)
+    args = request.args
+    return ev.ResumeOrdered(by, _confirm(request), args.mode == "recalculate", args.pressure_released)
+
+
+def _rate(request: Request, by: ev.By, *_context: object) -> ev.Event:
+    assert isinstance(request.args, RateArgs)
+    return ev.RateOrdered(by, MlPerHour(request.args.rate_ml_h), _confirm(request))
+
+
+def _container(request: Request, by: ev.By, _state: State, site: Site, *_context: object) -> ev.Event:
+    assert isinstance(request.args, ContainerChange)
+    container, fitted = container_of(request.args.container, site)
+    return ev.ContainerOrdered(by, container, fitted)
+
+
+def _plain(make: Callable[[ev.By], ev.Event]) -> Builder:
+    return lambda _request, by, *_context: make(by)
+
+
+def _confirmed(make: Callable[[ev.By, ev.Confirm | None], ev.Event]) -> Builder:
+    return lambda request, by, *_context: make(by, _confirm(request))
+
+
+def _confirm(request: Request) -> ev.Confirm | None:
+    given = request.confirm
+    if given is None:
+        return None
+    return ev.Confirm(
+        None if given.rate_ml_h is None else MlPerHour(given.rate_ml_h),
+        None if given.volume_ml is None else Ml(given.volume_ml),
+    )
+
+
+EVENTS: dict[str, Builder] = {
+    "session.plan": _plan,
+    "session.arm": _arm,
+    "session.start": _confirmed(ev.StartOrdered),
+    "session.pause": _plain(ev.PauseOrdered),
+    "session.resume": _resume,
+    "session.stop": _plain(ev.StopOrdered),
+    "session.restore": _confirmed(ev.RestoreOrdered),
+    "session.accept": _confirmed(ev.AcceptOrdered),
+    "session.finish": _confirmed(ev.FinishOrdered),
+    "session.end": _plain(ev.EndOrdered),
+    "session.release": _plain(ev.ReleaseOrdered),
+    "session.container": _container,
+    "pump.stop": _plain(ev.PumpStopOrdered),
+    "rate.set": _rate,
+}

@@ -1,0 +1,103 @@
+"""Carries out one order of the session on a link, and says what became of it.
+
+An order is a dialogue of the driver, put together here so that nothing of the family is known: prove the pump, load it,
+start it, read it back. What could not be read back is *uncertain*, never failed (S4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pumpd import events as ev
+from pumpd.driver import (
+    Dialogue,
+    Differs,
+    Garbled,
+    Identity,
+    Preempted,
+    Programme,
+    Pump,
+    PumpError,
+    PumpReport,
+    Refused,
+    Settings,
+    Silent,
+    Uncertain,
+)
+from pumpd.link import Link, NotConnected
+from pumpd.sight import differs
+
+REASONS: dict[type[PumpError], str] = {
+    Differs: "differs",
+    Refused: "refused",
+    Garbled: "garbled",
+    Silent: "silent",
+    Uncertain: "uncertain",
+    Preempted: "preempted",
+    NotConnected: "link_lost",
+}
+
+
+async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float]) -> ev.OrderDone | ev.OrderFailed:
+    """Run `order` to its end. Never raises a PumpError: what became of it is in the outcome."""
+    told: list[float] = []  # when the pump was told to run, if it was
+
+    def tell() -> None:
+        told.append(session_now())
+
+    try:
+        match order:
+            case ev.Halt():
+                report = await link.perform(link.pump.stop, fence=True)
+                return ev.OrderDone(order.number, session_now(), report)
+            case ev.Arm():
+                report, identity, settings = await link.perform(lambda: _arm(link.pump, order))
+                return ev.OrderDone(order.number, session_now(), report, identity, settings)
+            case ev.Begin():
+                report = await link.perform(lambda: _begin(link.pump, order, tell))
+                return ev.OrderDone(order.number, told[-1], report)
+            case ev.SetRate():
+                rate = await link.perform(lambda: link.pump.set_rate(order.rate))
+                if rate != order.rate:
+                    raise Differs("rate", str(order.rate), str(rate))
+                return ev.OrderDone(order.number, session_now())
+            case ev.Tighten():
+                report = await link.perform(lambda: link.pump.load(order.rate, order.limit))
+                return ev.OrderDone(order.number, session_now(), report)
+            case ev.Release():
+                await link.perform(link.pump.release)
+                return ev.OrderDone(order.number, session_now())
+    except PumpError as error:
+        return _failed(order, error, bool(told))
+    raise AssertionError(f"no such order: {order}")
+
+
+def _failed(order: ev.Order, error: PumpError, told: bool) -> ev.OrderFailed:
+    """A start that was told, and a rate that may have been taken, are uncertain unless the pump itself said no."""
+    may_have_happened = told or (isinstance(order, ev.SetRate) and not isinstance(error, NotConnected))
+    uncertain = isinstance(error, Uncertain) or (may_have_happened and not isinstance(error, Refused))
+    reason = next((REASONS[cls] for cls in type(error).__mro__ if cls in REASONS), "failed")
+    return ev.OrderFailed(order.number, reason, str(error), uncertain)
+
+
+def _arm(pump: Pump, order: ev.Arm) -> Dialogue[tuple[PumpReport, Identity, Settings]]:
+    programme = Programme(order.diameter_mm, order.rate, order.limit, order.keypad_lock)
+    settings = yield from pump.arm(programme)
+    report = yield from pump.load(order.rate, order.limit)
+    identity = yield from pump.connect()
+    return report, identity, settings
+
+
+def _begin(pump: Pump, order: ev.Begin, tell: Callable[[], None]) -> Dialogue[PumpReport]:
+    identity = yield from pump.connect()
+    difference = differs(order.identity, identity)
+    if difference:
+        raise Differs("pump", "the one that was armed", difference)
+    settings = yield from pump.settings()
+    for (name, wanted), (_, got) in zip(order.settings, settings, strict=True):
+        if wanted != got:
+            raise Differs(name, wanted, got)
+    yield from pump.load(order.rate, order.limit)
+    tell()
+    yield from pump.start()
+    return (yield from pump.read())

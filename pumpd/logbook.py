@@ -1,0 +1,51 @@
+"""One pen for everything that is recorded: a row in the journal, and the same row as `event` on the bus."""
+
+from __future__ import annotations
+
+import json
+
+from pumpd.clock import Clock
+from pumpd.encode import timestamp
+from pumpd.journal import Journal
+from pumpd.messages import Event
+from pumpd.outlet import Outlet
+
+
+class Logbook:
+    """Writes rows; never waits for the disk or the broker."""
+
+    def __init__(self, journal: Journal, outlet: Outlet, clock: Clock) -> None:
+        self.journal = journal
+        self._outlet, self._clock = outlet, clock
+
+    def write(
+        self,
+        kind: str,
+        text: str,
+        *,
+        bed: str = "",
+        source: str = "",
+        session_id: str = "",
+        actor: str = "",
+        routine: bool = False,
+    ) -> int:
+        """Append one row of JSON `text` and give its number. A `routine` one is not told on the bus."""
+        _, prev_hash = self.journal.head
+        wall = timestamp(self._clock.wall())
+        seq = self.journal.append(
+            kind, text, bed=bed, ts=wall, wire=self._clock.wire(), session_id=session_id, essential=not routine
+        )
+        if not routine:
+            body = Event(
+                seq=seq,
+                type=kind,
+                bed=bed or None,
+                source=source or None,
+                session_id=session_id or None,
+                actor=actor or None,
+                data=json.loads(text),
+                prev_hash=prev_hash,
+                hash=self.journal.head[1],
+            )
+            self._outlet.say("event", body)
+        return seq

@@ -1,0 +1,95 @@
+"""Journal rows of a bed: how a decision is written, how the state is made from them again, how a replay proves them.
+
+A row of an event holds the event, the session time, and every effect that came out. `recall` feeds the events to
+`decide` once more, which is how a bed comes back after a crash; `replay` compares the effects as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pumpd.alarms import Alarm, Board
+from pumpd.events import EFFECTS, EVENTS, Event
+from pumpd.journal import Row
+from pumpd.record import Recorder
+from pumpd.session import Decision, decide
+from pumpd.state import State
+
+ALARM, ALARM_OVER = "Alarm", "AlarmOver"
+RECORDER = Recorder((*EVENTS, *EFFECTS, Alarm))
+EVENT_KINDS = frozenset(cls.__name__ for cls in EVENTS)
+
+
+def row_text(event: Event, now: float, decision: Decision) -> str:
+    """What the journal keeps of one decision. The same decision always gives the same text."""
+    dump = RECORDER.dump
+    effects = ",".join(f'{{"is":"{type(effect).__name__}","what":{dump(effect)}}}' for effect in decision.effects)
+    wake_at = json.dumps(decision.wake_at)
+    return f'{{"effects":[{effects}],"event":{dump(event)},"now":{json.dumps(now)},"wake_at":{wake_at}}}'
+
+
+def alarm_text(alarm: Alarm) -> str:
+    """What the journal keeps of an alarm each time it changes."""
+    return RECORDER.dump(alarm)
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Where a bed stood when its journal ended."""
+
+    state: State = field(default_factory=State)
+    board: Board = field(default_factory=Board)
+    now: float = 0.0  # session seconds of the last decision
+    wire: float | None = None  # wire seconds of the last row; None when there is no row
+    boot_id: str = ""
+
+
+def recall(rows: Iterable[Row]) -> Recalled:
+    """The state and the alarms that these rows lead to. Raises Unreadable for rows of another version."""
+    state, alarms, now, last = State(), dict[str, Alarm](), 0.0, None
+    for row in rows:
+        last = row
+        if row.kind in EVENT_KINDS:
+            event, now = _event(row)
+            state = decide(state, event, now).state
+        elif row.kind == ALARM:
+            alarm = RECORDER.load(ALARM, row.data)
+            assert isinstance(alarm, Alarm)
+            alarms[alarm.alarm_id] = alarm
+        elif row.kind == ALARM_OVER:
+            alarms.pop(json.loads(row.data)["alarm_id"], None)
+    if last is None:
+        return Recalled()
+    return Recalled(state, Board(tuple(alarms.values())), now, last.wire, last.boot_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row whose effects do not come out again."""
+
+    seq: int
+    recorded: str
+    decided: str
+
+
+def replay(rows: Iterable[Row]) -> tuple[int, list[Difference]]:
+    """Decide every recorded event again: how many there were, and where the effects differ."""
+    state, count, differences = State(), 0, list[Difference]()
+    for row in rows:
+        if row.kind not in EVENT_KINDS:
+            continue
+        event, now = _event(row)
+        decision = decide(state, event, now)
+        state, count = decision.state, count + 1
+        decided = row_text(event, now, decision)
+        if decided != row.data:
+            differences.append(Difference(row.seq, row.data, decided))
+    return count, differences
+
+
+def _event(row: Row) -> tuple[Event, float]:
+    written = json.loads(row.data)
+    event: Event = RECORDER.load(row.kind, json.dumps(written["event"]))  # type: ignore[assignment]  # kind names it
+    return event, written["now"]

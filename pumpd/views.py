@@ -1,0 +1,243 @@
+"""How a bed looks from outside: the bodies of its messages, made from the state. Pure.
+
+Unknown is None with a quality, never 0 and never the last value (S7): while the pump is not seen, everything that only
+the pump can tell is None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any, Literal, cast
+
+from pumpd import alarms
+from pumpd.desk import Proposal
+from pumpd.driver import Motion, PumpReport
+from pumpd.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
+from pumpd.state import Phase as InnerPhase
+from pumpd.state import Sight, State
+from pumpd.turn import Turn
+from pumpd.units import Ml, MlPerHour
+
+TelemetryState = Literal[
+    "infusing", "bolus", "purging", "kvo", "withdrawing", "paused", "stopped", "ended", "alarm", "unknown"
+]
+SHOWN = Decimal("0.001")  # mL and mg; finer than any pump counts here
+OVER = (InnerPhase.ENDING, InnerPhase.OBSERVING, InnerPhase.ENDED, InnerPhase.ABORTED)
+
+
+def telemetry(state: State, pump_id: str, now: float, rx_age_ms: int | None) -> Telemetry:
+    """One coherent sample. `now` is session time; `rx_age_ms` the wire age of the last reading."""
+    seen = state.sight is Sight.SEEING and state.report is not None
+    report = state.report if seen else None
+    plan, elapsed = state.plan, state.elapsed_at(now)
+    in_session = plan is not None and state.has_session
+    counting = in_session and state.volumes.last_count is not None
+    volumes = state.volumes
+    remaining, origin = _remaining(state, elapsed)
+    return Telemetry(
+        pump=pump_id,
+        session_id=state.session_id or None,
+        state=_motion(state, report),
+        control=_control(state),
+        rate_plan_ml_h=_planned_rate(state, elapsed),
+        rate_set_ml_h=_number(state.ordered) if in_session else None,
+        rate_read_ml_h=_number(_flowing(report)),
+        volume_plan_ml=_shown(plan.volume_at(elapsed)) if plan is not None else None,
+        volume_pump_ml=_shown(volumes.counted) if counting and seen else None,
+        volume_integrated_ml=_shown(volumes.high) if counting else None,
+        deviation_ml=_shown(volumes.counted - plan.volume_at(elapsed))
+        if plan is not None and counting and seen
+        else None,
+        elapsed_s=round(elapsed, 1) if plan is not None else None,
+        remaining_s=remaining,
+        remaining_origin=origin,
+        pressure_kpa=None,
+        battery_pct=None,
+        rx_age_ms=rx_age_ms,
+        quality=_quality(report, seen, counting),
+    )
+
+
+def _motion(state: State, report: PumpReport | None) -> TelemetryState:
+    if report is None or report.motion is Motion.UNKNOWN:
+        return "unknown"
+    if report.motion is not Motion.STANDING:
+        return cast(TelemetryState, report.motion.value)
+    if state.told:
+        return "alarm"
+    if state.phase is InnerPhase.PAUSED:
+        return "paused"
+    return "ended" if state.phase in OVER else "stopped"
+
+
+def _control(state: State) -> Literal["remote", "local", "none"]:
+    if not state.has_session or state.released:
+        return "none"
+    return "local" if "rate_below_plan" in state.conditions or "restarted_at_keypad" in state.conditions else "remote"
+
+
+def _flowing(report: PumpReport | None) -> MlPerHour | None:
+    if report is None:
+        return None
+    return MlPerHour(0) if report.motion is Motion.STANDING else report.rate
+
+
+def _planned_rate(state: State, elapsed: float) -> Decimal | None:
+    if state.plan is None:
+        return None
+    running = state.phase in (InnerPhase.RUNNING, InnerPhase.RECOVERING)
+    return state.plan.rate_at(elapsed).value if running else Decimal(0)
+
+
+def _remaining(state: State, elapsed: float) -> tuple[float | None, Literal["plan", "pump", "estimate"] | None]:
+    plan = state.plan
+    if plan is None or not state.has_session or state.phase in OVER:
+        return None, None
+    planned = max(0.0, plan.seconds - elapsed)
+    return round(planned, 1), "plan" if state.sight is Sight.SEEING else "estimate"
+
+
+def _quality(report: PumpReport | None, seen: bool, counting: bool) -> dict[str, Quality]:
+    rate: Quality = "valid" if report is not None and report.rate is not None else "unavailable"
+    counted: Quality = "valid" if seen and counting else "unavailable"
+    integrated: Quality = ("valid" if seen else "estimated") if counting else "unavailable"
+    return {"rate_read_ml_h": rate, "volume_pump_ml": counted, "volume_integrated_ml": integrated}
+
+
+def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, speed: float) -> Session:
+    """The plan and how far it has come. `wall` labels; the therapy never reads it."""
+    plan = state.plan
+    if plan is None:
+        return _no_session(state, pump_id, bed)
+    prescription = plan.prescription
+    given = state.volumes.counted
+    mass = prescription.concentration.mass_in(given).value
+    elapsed = state.elapsed_at(now)
+    running = state.run_since is not None
+    left = max(0.0, plan.seconds - elapsed)
+    offer = confirmable(state, now)
+    return Session(
+        pump=pump_id,
+        bed=bed,
+        session_id=state.session_id,
+        revision=state.revision,
+        phase=cast(Phase, state.phase.value),
+        sight=state.sight.value,
+        drug=prescription.drug,
+        concentration_mg_ml=prescription.concentration.value,
+        weight_kg=prescription.weight.value,
+        dose_mg_kg=_round(prescription.mass.value / prescription.weight.value, "0.0001"),
+        dose_mg=_round(plan.dose.value),
+        volume_ml=plan.volume.value,
+        duration_s=round(plan.seconds, 1),
+        steps=tuple(
+            PlanStep(duration_s=round(step.seconds, 1), rate_ml_h=step.rate.value, volume_ml=_shown(step.volume))
+            for step in plan.steps
+        ),
+        delivered_ml=_shown(given),
+        delivered_mg=_round(mass),
+        delivered_mg_kg=_round(mass / prescription.weight.value, "0.0001"),
+        elapsed_s=round(elapsed, 1),
+        remaining_s=round(left, 1),
+        started_ts=wall - timedelta(seconds=elapsed / speed) if running else None,
+        ends_ts=wall + timedelta(seconds=left / speed) if running and state.sight is Sight.SEEING else None,
+        hold_reason=state.hold.reason if state.hold is not None else None,
+        confirm_rate_ml_h=_number(offer[0]) if offer else None,
+        confirm_volume_ml=_number(offer[1]) if offer else None,
+    )
+
+
+def _no_session(state: State, pump_id: str, bed: str) -> Session:
+    return Session(
+        pump=pump_id,
+        bed=bed,
+        session_id=None,
+        revision=state.revision,
+        phase=None,
+        sight=state.sight.value,
+        drug=None,
+        concentration_mg_ml=None,
+        weight_kg=None,
+        dose_mg_kg=None,
+        duration_s=None,
+        steps=(),
+        delivered_mg=None,
+        delivered_mg_kg=None,
+        started_ts=None,
+        ends_ts=None,
+        hold_reason=None,
+    )
+
+
+def confirmable(state: State, now: float) -> tuple[MlPerHour, Ml] | None:
+    """The figures a start, resume or finish would have to confirm now; None where none of them is possible."""
+    if state.plan is None or state.phase not in (InnerPhase.ARMED, InnerPhase.PAUSED):
+        return None
+    turn = Turn(state, now)
+    limit = turn.remaining()
+    return None if limit is None else (turn.planned_rate, limit)
+
+
+def proposal(made: Proposal) -> dict[str, Any]:
+    """A plan with every limit met or broken, for the answer to `session.plan` and for `pumpd plan`."""
+    plan = made.plan
+    return {
+        "volume_ml": plan.volume.value,
+        "dose_mg": _round(plan.dose.value),
+        "rate_ml_h": plan.first_rate.value,
+        "duration_s": round(plan.seconds, 1),
+        "steps": [
+            {"rate_ml_h": step.rate.value, "volume_ml": _shown(step.volume), "duration_s": round(step.seconds, 1)}
+            for step in plan.steps
+        ],
+        "limits": [
+            {"name": finding.name, "level": finding.level.value, "text": finding.text} for finding in made.findings
+        ],
+    }
+
+
+def alarm(standing: alarms.Alarm, bed: str, *, paused_until: datetime | None, paused_by: str | None) -> Alarm:
+    """One alarm as displays get it."""
+    entry = standing.entry
+    return Alarm(
+        alarm_id=standing.alarm_id,
+        bed=bed,
+        source=standing.source,
+        session_id=standing.session_id,
+        code=standing.code,
+        kind=cast(Literal["patient", "technical"], entry.kind),
+        priority=cast(Literal["high", "medium", "low"], entry.priority),
+        condition="present" if standing.present else "gone",
+        latched=standing.latched,
+        first_ts=datetime.fromisoformat(standing.first_ts),
+        last_ts=datetime.fromisoformat(standing.last_ts),
+        count=standing.count,
+        acked_by=standing.acked_by,
+        acked_ts=datetime.fromisoformat(standing.acked_ts) if standing.acked_ts else None,
+        inactivation="enabled" if paused_until is None else "audio-paused",
+        inactivated_by=paused_by,
+        until=paused_until,
+        text_key=f"alarm.{standing.code}",
+        text=entry.text,
+        action_key=f"action.{standing.code}" if entry.action else None,
+        values=dict(standing.values),
+    )
+
+
+def description_limits(state: State) -> dict[str, Any]:
+    """What the pump can be set to with the container of the present session."""
+    return {} if state.rules is None else asdict(state.rules.fitted)
+
+
+def _number(quantity: Ml | MlPerHour | None) -> Decimal | None:
+    return None if quantity is None else quantity.value
+
+
+def _shown(volume: Ml) -> Decimal:
+    return _round(volume.value)
+
+
+def _round(value: Decimal, step: str = "0.001") -> Decimal:
+    return value.quantize(Decimal(step), ROUND_FLOOR)
