@@ -22,6 +22,19 @@ COUNT_ROWS = """
 import sqlite3, sys
 print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM journal").fetchone()[0])
 """
+WRITE_ON = """
+import asyncio, sys
+from pathlib import Path
+from pumpd.journal import Journal
+async def write():
+    journal = Journal(Path(sys.argv[1]), "x")
+    while True:
+        for _ in range(20):
+            seq = journal.append("event", "{}", bed="one", session_id="s1", ts="t", wire=0.0)
+        if await journal.durable(seq, within_s=30):
+            print(seq, flush=True)
+asyncio.run(write())
+"""
 HOLD_IT = """
 import sys
 from pathlib import Path
@@ -139,6 +152,19 @@ def test_verify_finds_the_first_row_that_was_tampered_with(path: Path, harm: str
         assert reader.verify() == found
 
 
+def test_a_forged_row_with_a_hash_of_its_own_breaks_the_chain_behind_it(path: Path) -> None:
+    with closing(Journal(path, BOOT, threaded=False)) as journal:
+        for number in range(5):
+            write(journal, number)
+        third = list(journal.rows())[2]
+    forged = row_hash(third.seq, *third._replace(data="{}")[2:])
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DROP TRIGGER journal_no_update")
+        db.execute("UPDATE journal SET data = '{}', hash = ? WHERE seq = 3", (forged,))
+    with Reader.open(path) as reader:
+        assert reader.verify() == 4
+
+
 @pytest.mark.parametrize("harm", ["UPDATE journal SET data = ''", "DELETE FROM journal"])
 def test_the_file_itself_refuses_to_change_a_row(path: Path, harm: str) -> None:
     with closing(Journal(path, BOOT, threaded=False)) as journal:
@@ -208,6 +234,30 @@ async def test_several_who_wait_are_told_by_one_commit_and_a_cancelled_one_leave
         assert await asyncio.gather(*waiting[1:]) == [True] * 4
         assert disk.commits <= 2
         assert not journal._waiters
+
+
+@pytest.mark.real_time
+async def test_who_waits_for_a_row_cuts_the_gathering_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumpd.journal.LINGER_S", 3600.0)
+    with closing(Journal(path, BOOT)) as journal:
+        assert await journal.durable(write(journal), within_s=30)
+
+
+def test_in_service_a_commit_means_the_disk_and_not_its_cache(path: Path) -> None:
+    with closing(Journal(path, BOOT)) as journal:
+        assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_process_killed_at_any_row_leaves_a_whole_chain_with_all_it_called_durable(path: Path) -> None:
+    for told in (1, 7, 40):
+        with subprocess.Popen([sys.executable, "-c", WRITE_ON, path], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            durable = [int(writer.stdout.readline()) for _ in range(told)][-1]
+            writer.kill()
+        with Reader.open(path) as reader:
+            assert reader.verify() is None
+            assert reader.head()[0] >= durable
 
 
 async def test_a_row_never_written_is_never_durable(path: Path) -> None:
@@ -310,6 +360,15 @@ def test_command_ids_are_remembered_over_a_restart_and_forgotten_after_their_tim
         assert journal.recall("cmd-3", now=1000.0) is None
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT key FROM memory").fetchall() == [("cmd-2",)]
+
+
+def test_what_is_remembered_anew_does_not_keep_older_ids_from_being_forgotten(path: Path) -> None:
+    with closing(Journal(path, BOOT, threaded=False)) as journal:
+        for key, until in (("cmd-1", 1000.0), ("cmd-2", 1500.0), ("cmd-1", 2000.0)):
+            journal.remember(key, "done", until)
+        assert journal.recall("cmd-1", now=1600.0) == "done"
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT key FROM memory").fetchall() == [("cmd-1",)]
 
 
 @pytest.mark.real_time
