@@ -151,7 +151,6 @@ class Link:
         """Nothing moves: no lease is needed, and the pump's watchdog is not fed."""
         if self.lease is Lease.GUARDED:
             self.lease = Lease.FREE
-            self._lease_timer.set(inf)
 
     def reclaim(self) -> None:
         """A restarted bed takes over after a lapse. A STOP that is not read back yet goes on first."""
@@ -328,7 +327,11 @@ class Link:
 
 
 def _same_pump(before: Identity | None, now: Identity) -> bool:
-    return before is None or (before.model, before.version, before.serial) == (now.model, now.version, now.serial)
+    return before is None or _proof(before) == _proof(now)
+
+
+def _proof(identity: Identity) -> tuple[object, ...]:
+    return identity.model, identity.version, identity.serial, identity.fingerprint
 
 
 def _words_of(error: Exception) -> str:

@@ -155,6 +155,7 @@ class Talk:
         self._quiet_by = inf
         self._lost_at = inf  # runs from the first question that nothing valid followed
         self._dirty = False
+        self._owed_until = -inf  # the deadline of a question that was given up before its time
         self._heard_at = -inf
 
     # --- for the link -----------------------------------------------------------------------------------------------
@@ -181,6 +182,8 @@ class Talk:
         """End the running dialogue (`in_flight` while it waits for an answer) and all waiting ones (`reason`)."""
         running, waiting = self._job, list(self._queue)
         asking, never = self._stage is Stage.ASKING, self._ask.repeat is Repeat.NEVER
+        if asking:
+            self._owed_until = self._due
         self._queue.clear()
         self._job, self._stage, self._due, self._lost_at = None, Stage.IDLE, inf, inf
         self._dirty = self._dirty or asking
@@ -214,7 +217,7 @@ class Talk:
         self._heard_at = now
         framer.feed(data)
         if self._stage is Stage.QUIET:
-            self._wait_until(min(now + self._ask.timeout_s, self._quiet_by))
+            self._wait_until(min(max(self._due, now + self._ask.timeout_s), self._quiet_by))
         answer: Frame | None = None
         for frame in framer.frames():
             if isinstance(frame, Damaged):
@@ -284,11 +287,8 @@ class Talk:
 
     def _next(self) -> None:
         self._job = None
-        while self._queue:
-            job = self._queue.popleft()
-            if not job.done.cancelled():
-                self._begin(job)
-                return
+        if self._queue:
+            self._begin(self._queue.popleft())
 
     def _take(self, step: Step, job: _Job) -> None:
         if isinstance(step, Pause):
@@ -296,7 +296,7 @@ class Talk:
             self._wait_until(self._clock.wire() + step.seconds)
             return
         self._ask = step
-        self._tries_left = step.tries if step.repeat is Repeat.SAFE else 1
+        self._tries_left = step.tries
         if self._dirty and not job.urgent:
             self._get_quiet()
         else:
@@ -304,10 +304,10 @@ class Talk:
             self._send()
 
     def _get_quiet(self) -> None:
-        now = self._clock.wire()
+        start = max(self._clock.wire(), self._owed_until)
         self._stage = Stage.QUIET
-        self._quiet_by = now + QUIET_TRIES * self._ask.timeout_s
-        self._wait_until(now + self._ask.timeout_s)
+        self._quiet_by = start + QUIET_TRIES * self._ask.timeout_s
+        self._wait_until(start + self._ask.timeout_s)
 
     def _send(self) -> None:
         assert self._pipe is not None

@@ -119,7 +119,9 @@ class VirtualClock:
 class Peer(Protocol):
     """A device that has no port and no clock of its own. All times are wire seconds."""
 
-    connected: bool  # False: the device hung up
+    @property
+    def connected(self) -> bool:
+        """False while the device's end of the line is pulled out."""
 
     def receive(self, data: bytes, at: float) -> None:
         """Take bytes from the host."""
@@ -150,8 +152,9 @@ class MemoryPort:
         return [data for _, data in self.written]
 
     async def open(self, receive: Callable[[bytes], None], lost: Callable[[str], None]) -> _MemoryPipe:
-        """The `open_pipe` of a link. Raises PortError while plugged out or already open."""
-        if not self._plugged:
+        """The `open_pipe` of a link. Raises PortError while plugged out at either end, or already open."""
+        self.peer.advance(asyncio.get_running_loop().time())
+        if not self._plugged or not self.peer.connected:
             raise PortError("missing", f"{self.name}: no such port; is the adapter plugged in?")
         if self._pipe is not None:
             raise PortError("busy", f"{self.name}: in use by this program itself")

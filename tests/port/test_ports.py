@@ -112,9 +112,11 @@ async def test_a_port_costs_one_descriptor_and_gives_it_back(far: Far, near: Nea
     before = open_descriptors()
     pipe = await near.open(far.path)
     assert open_descriptors() == before + 1
+    descriptor = pipe._descriptor  # type: ignore[attr-defined]
     pipe.close()
     pipe.close()
     assert open_descriptors() == before
+    assert not asyncio.get_running_loop().remove_reader(descriptor), "a closed port is not watched any more"
 
 
 async def test_a_hang_up_is_told_once_and_does_not_spin(far: Far, near: Near) -> None:
@@ -291,6 +293,21 @@ async def test_a_closed_tcp_port_tells_nothing_more(server: tuple[int, asyncio.Q
         assert await reader.read() == b""
     writer.close()
     assert (near.data, near.gone.done()) == (b"", False)
+
+
+async def test_what_was_not_sent_before_a_close_is_never_sent(server: tuple[int, asyncio.Queue], near: Near) -> None:  # type: ignore[type-arg]
+    port, calls = server
+    pipe = await near.open(f"socket://127.0.0.1:{port}")
+    reader, writer = await calls.get()
+    much = 50_000_000
+    pipe.write(b"x" * much)
+    pipe.close()
+    got = 0
+    with suppress(ConnectionResetError):
+        while data := await reader.read(1 << 20):
+            got += len(data)
+    assert got < much
+    writer.close()
 
 
 async def test_nobody_listening_is_refused(near: Near) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pumpd.link import Link, LinkEvent
 from pumpd.testing import MemoryPort, VirtualClock
@@ -40,7 +40,9 @@ class LinkBench:
 async def link_bench(
     device: ToyDevice | None = None, pump: ToyPump | None = None, *, ready: bool = True
 ) -> AsyncIterator[LinkBench]:
-    bench = LinkBench(device or ToyDevice(), pump or ToyPump())
+    """A running link; fails when anything raised inside a callback of the loop, where no test would see it."""
+    bench, faults = LinkBench(device or ToyDevice(), pump or ToyPump()), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
     running = asyncio.create_task(bench.link.run())
     try:
         if ready:
@@ -50,3 +52,4 @@ async def link_bench(
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+    assert not faults, faults

@@ -9,6 +9,8 @@ import pytest
 
 from pumpd.driver import Ask, Dialogue, Garbled, Pause, PumpAlarm, Refused, Silent, Uncertain
 from pumpd.link import PumpTold
+from pumpd.talk import Deadline
+from pumpd.testing import VirtualClock
 from tests.unit.bench_link import LinkBench, link_bench
 from tests.unit.toy_pump import REPLY_S, ToyDevice, ask, text
 
@@ -82,6 +84,27 @@ async def test_a_damaged_answer_is_no_answer() -> None:
     async with link_bench(ToyDevice(says=answers_in_turn("hello", (0.01, b"=wrong~\n")))) as bench:
         assert await bench.link.perform(say("hello")) == "ok"
         assert len(times_of(bench, "hello")) == 2
+
+
+async def test_damaged_bytes_make_the_line_wait_before_the_next_question() -> None:
+    async with link_bench(ToyDevice(says=answers_in_turn("first", (0.01, b"=x~\n=ok\n")))) as bench:
+        await bench.link.perform(say("first"))
+        asked = bench.clock.wire()
+        await bench.link.perform(say("second"))
+        assert times_of(bench, "second") == [pytest.approx(asked + REPLY_S)]
+
+
+async def test_half_an_answer_does_not_spoil_the_answer_to_the_retry() -> None:
+    async with link_bench(ToyDevice(says=answers_in_turn("hello", (0.2, b"=half")))) as bench:
+        assert await bench.link.perform(say("hello")) == "ok"
+
+
+async def test_after_its_quiet_time_the_line_is_clean_again() -> None:
+    async with link_bench(ToyDevice(says=answers_in_turn("hello", (0, b"")))) as bench:
+        await bench.link.perform(say("hello"))
+        asked = bench.clock.wire()
+        await bench.link.perform(say("next"))
+        assert times_of(bench, "next") == [asked]
 
 
 async def test_noise_before_an_answer_in_pieces_is_read_over() -> None:
@@ -228,3 +251,44 @@ async def test_an_order_that_nobody_waits_for_any_more_is_not_sent() -> None:
         assert await running == "ok"
         assert await bench.link.perform(say("next")) == "ok"
         assert times_of(bench, "cancelled") == []
+
+
+async def test_a_timer_that_fires_a_rounding_error_early_counts_as_due() -> None:
+    clock, fired = VirtualClock(), list[float]()
+    due = clock.wire() + 1.0
+    loop_time, early = clock.wire, 5e-10
+    clock.wire = lambda: loop_time() - early
+    deadline = Deadline(clock, fired.append)
+    deadline.set(due)
+    await asyncio.sleep(1.0)
+    assert fired == [due]
+
+
+async def test_a_timer_that_fires_clearly_early_waits_on() -> None:
+    clock, fired = VirtualClock(), list[float]()
+    due = clock.wire() + 1.0
+    deadline = Deadline(clock, fired.append)
+    deadline.set(due)
+    loop_time = clock.wire
+    clock.wire = lambda: loop_time() - 0.00065  # uvloop fires up to 0.65 ms early
+    await asyncio.sleep(1.0)
+    assert fired == []
+    await asyncio.sleep(0.001)
+    assert fired == [pytest.approx(due)]
+
+
+async def test_a_deadline_may_be_moved_earlier_later_and_away() -> None:
+    clock, fired = VirtualClock(), list[float]()
+    start = clock.wire()
+    deadline = Deadline(clock, fired.append)
+    deadline.set(start + 5)
+    deadline.set(start + 2)
+    await asyncio.sleep(3)
+    assert fired == [start + 2]
+    deadline.set(start + 4)
+    deadline.set(start + 9)
+    await asyncio.sleep(5)
+    assert fired == [start + 2]
+    deadline.close()
+    await asyncio.sleep(10)
+    assert fired == [start + 2]

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pumpd.driver import Dialogue, Identity, Silent, Uncertain
+from pumpd.driver import Ask, Dialogue, Identity, Silent, Uncertain
 from pumpd.link import REOPEN_FIRST_S, REOPEN_MOST_S, LinkDown, LinkPhase, LinkUp, NotConnected
 from pumpd.ports import PortError
 from pumpd.talk import Pipe
@@ -131,6 +131,18 @@ async def test_polls_once_a_second_find_the_loss_in_the_same_time() -> None:
         assert lost_at[0] - began == pytest.approx(3.0)
 
 
+async def test_a_question_with_a_long_time_out_does_not_hide_the_loss() -> None:
+    def patient() -> Dialogue[None]:
+        yield Ask(b"hello\n", 10.0)
+
+    async with link_bench() as bench:
+        bench.device.mute = True
+        began = bench.clock.wire()
+        with pytest.raises(Silent, match="no answer for 3 s"):
+            await bench.link.perform(patient)
+        assert bench.clock.wire() - began == pytest.approx(3.0)
+
+
 async def test_noise_is_no_sign_of_life() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0.01, b"=xx~\n") if w == "read" else None)) as bench:
         for _ in range(4):
@@ -216,7 +228,25 @@ async def test_a_memory_port_cannot_be_opened_twice() -> None:
 
 async def test_a_port_that_opens_and_hangs_up_at_once_is_not_hammered() -> None:
     async with link_bench() as bench:
-        bench.device.connected = False
-        bench.port.poke()
+
+        async def hang_up(receive: Callable[[bytes], None], lost: Callable[[str], None]) -> Pipe:
+            pipe = await bench.port.open(receive, lost)
+            bench.port.plug_out()
+            bench.port.plug_in()
+            return pipe
+
+        bench.link._open_pipe = hang_up
+        bench.port.plug_out()
+        bench.port.plug_in()
         await asyncio.sleep(60)
         assert 10 < bench.port.opened < 25
+
+
+async def test_a_device_that_hangs_up_and_comes_back_is_found_again() -> None:
+    async with link_bench() as bench:
+        bench.device.connected = False
+        bench.port.poke()
+        await asyncio.sleep(30)
+        assert reasons(bench)[0] == "memory://test: the other side hung up"
+        bench.device.connected = True
+        await bench.until_ready()

@@ -177,7 +177,7 @@ class ToyDevice:
         if special is not None:
             delay, raw = special
             if raw:
-                self._out.append((at + delay, raw))
+                self._say(at + delay, raw)
             return
         if word == "start":
             self.motion = "infusing"
@@ -185,7 +185,11 @@ class ToyDevice:
             self.motion = "standing"
         answer = {"who": self.serial, "read": self.motion}.get(word, "ok")
         if word != "+":
-            self._out.append((at + self.delay_s, b"=" + answer.encode() + b"\n"))
+            self._say(at + self.delay_s, b"=" + answer.encode() + b"\n")
+
+    def _say(self, at: float, raw: bytes) -> None:
+        latest = self._out[-1][0] if self._out else at
+        self._out.append((max(at, latest), raw))  # a serial line keeps its order
 
     def advance(self, at: float) -> None:
         pass
