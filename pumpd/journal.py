@@ -21,7 +21,7 @@ from pumpd.journal_file import JournalBusy, Lock, Reader, Row, open_for_writing,
 
 __all__ = ["Journal", "JournalBusy", "Reader", "Row"]
 
-LINGER_S = 0.02  # rows nobody waits for are gathered this long: one fsync for many; a decision cuts it short
+LINGER_S = 0.1  # readings are gathered this long, one fsync for many; an essential row is written at once
 RETRY_S = 0.25  # pause between two tries on a failing disk: eight tries before S9's alarm at 2 s
 GROUP_S = 1.0  # inline only: a row is tried on the disk at this age, so that a broken one shows within S9's 2 s
 BATCH = 500  # rows of one transaction; bounds how long the thread competes with the loop
@@ -100,8 +100,9 @@ class Journal:
     ) -> int:
         """Chain one row and give its seq at once; never waits, never fails for the disk's sake.
 
-        While `most_waiting` rows wait for a dead disk, rows that are not `essential` (readings, telemetry) are refused
-        with seq 0 and counted in `dropped`; the next row that is taken follows a `journal.gap` row with their number.
+        Rows that are not `essential` (readings, telemetry) may be gathered for LINGER_S before they are written. While
+        `most_waiting` rows wait for a dead disk, they are refused with seq 0 and counted in `dropped`; the next row
+        that is taken follows a `journal.gap` row with their number.
         """
         if not essential and len(self._waiting) >= self._most_waiting:
             self.dropped += 1
@@ -113,9 +114,15 @@ class Journal:
         self._chain(kind, data, bed, session_id, ts, wire, late)
         if self._thread is None:
             self._try_the_disk(wire)
-        elif not self._wake.is_set():
-            self._wake.set()
+        else:
+            self._call_the_thread(essential)
         return self._seq
+
+    def _call_the_thread(self, at_once: bool) -> None:
+        if at_once:
+            self._urgent.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _chain(self, kind: str, data: str, bed: str, session_id: str, ts: str, wire: float, late: bool) -> None:
         seq, prev, boot_id = self._seq + 1, self._hash, self._boot_id
@@ -183,6 +190,11 @@ class Journal:
             self._waiting.append(_Remember(oldest, None, 0.0, self._wire))
         value, until = self._memory.get(key, (None, 0.0))
         return value if until > now else None
+
+    def memories(self, prefix: str, now: float) -> list[tuple[str, str, float]]:
+        """Key, value and expiry of all that is remembered under `prefix` at wall time `now` (seconds), oldest first."""
+        kept = self._memory.items()
+        return [(key, value, until) for key, (value, until) in kept if key.startswith(prefix) and until > now]
 
     # --- reading: what is durable (inline: everything) --------------------------------------------------------------
 

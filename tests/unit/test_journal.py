@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -240,7 +241,17 @@ async def test_several_who_wait_are_told_by_one_commit_and_a_cancelled_one_leave
 async def test_who_waits_for_a_row_cuts_the_gathering_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pumpd.journal.LINGER_S", 3600.0)
     with closing(Journal(path, BOOT)) as journal:
-        assert await journal.durable(write(journal), within_s=30)
+        assert await journal.durable(write(journal, essential=False), within_s=30)
+
+
+def test_an_essential_row_is_written_at_once_though_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumpd.journal.LINGER_S", 3600.0)
+    with closing(Journal(path, BOOT)) as journal:
+        write(journal, essential=False)
+        write(journal, essential=True)
+        while journal.waiting:
+            time.sleep(0.001)
+        assert len(list(journal.rows())) == 2
 
 
 def test_in_service_a_commit_means_the_disk_and_not_its_cache(path: Path) -> None:
