@@ -169,12 +169,12 @@ class Bed:
             case ev.PumpStopOrdered(by=by):
                 self.house.office.answer(ev.Answer(by.request, "accepted"), self.setup.bed, self.state)
                 self._spawn(self._stop_unjudged(by))
-            case _ if (by := getattr(event, "by", None)) is not None:
-                text = "monitor-only: supervision failed too often; reset that alarm first"
-                refusal = ev.Answer(by.request, "rejected", "not_allowed", text)
-                self.house.office.answer(refusal, self.setup.bed, self.state)
             case _:
-                pass
+                asker: ev.By | None = getattr(event, "by", None)
+                if asker is not None:
+                    text = "monitor-only: supervision failed too often; reset that alarm first"
+                    refusal = ev.Answer(asker.request, "rejected", "not_allowed", text)
+                    self.house.office.answer(refusal, self.setup.bed, self.state)
 
     async def _stop_unjudged(self, by: ev.By) -> None:
         outcome = await carry_out(ev.Halt(0), self.link, self.session_now)
@@ -329,7 +329,7 @@ class Bed:
 
     def _renew_lease(self) -> None:
         """S16: a judged reading, or knowing that there is none, keeps the pump going a little longer."""
-        if self.dead or not self.state.should_move or UNPROVED in self.state.conditions:
+        if self.dead or self.monitor_only or not self.state.should_move or UNPROVED in self.state.conditions:
             return
         watchdog = self.setup.site.capabilities.watchdog_s
         self.link.guard(min(LEASE_S, watchdog[0] / 2) if watchdog else LEASE_S)
@@ -406,6 +406,10 @@ class Bed:
             self._proposal = propose(request.args, self.setup.site)
         self.feed(event)
         self._proposal = None
+
+    def heard_ago_ms(self) -> int | None:
+        """Wire age of the last reading; None when there was none."""
+        return None if self._heard_at is None else round((self.house.clock.wire() - self._heard_at) * 1000)
 
     def say_telemetry(self) -> None:
         """One sample, now."""

@@ -203,6 +203,9 @@ class Bed(Table):
     speed: int = Field(
         default=1, ge=1, le=1000, description="a whole number from 1 to 1000; above 1 only for the simulator"
     )
+    observation_min: int = Field(
+        default=120, ge=0, le=480, description="minutes of observation after the end, from 0 to 480"
+    )
     restore: Literal["ask", "auto"] = Field(default="ask", description='"ask", or for a simulated bed "auto"')
 
     @property

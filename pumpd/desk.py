@@ -82,7 +82,7 @@ def event_for(request: Request, state: State, site: Site, new_session: Callable[
 
 def _same_session(request: Request, state: State) -> None:
     verb = request.verb
-    if verb in ("session.plan", "pump.stop"):
+    if verb in ("session.plan", "pump.stop", "standby"):
         return
     if request.session_id != state.session_id or not state.session_id:
         present = f"the present one is {state.session_id}" if state.session_id else "there is none at this bed"
@@ -266,6 +266,7 @@ EVENTS: dict[str, Builder] = {
     "session.finish": _confirmed(ev.FinishOrdered),
     "session.end": _plain(ev.EndOrdered),
     "session.release": _plain(ev.ReleaseOrdered),
+    "standby": _plain(ev.StandbyOrdered),
     "session.container": _container,
     "pump.stop": _plain(ev.PumpStopOrdered),
     "rate.set": _rate,

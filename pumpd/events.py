@@ -163,6 +163,13 @@ class EndOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class StandbyOrdered:
+    """Nobody is treated here: a pump that is switched off is no alarm until the next plan."""
+
+    by: By
+
+
+@dataclass(frozen=True, slots=True)
 class ReleaseOrdered:
     """Hands off the pump."""
 
@@ -263,6 +270,7 @@ Event: TypeAlias = (
     | ContainerOrdered
     | EndOrdered
     | ReleaseOrdered
+    | StandbyOrdered
     | PumpReported
     | PumpTold
     | LinkUp

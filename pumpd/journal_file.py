@@ -83,7 +83,7 @@ class Reader:
 
     def rows(self, session_id: str | None = None, bed: str | None = None, since: int = 0) -> Iterator[Row]:
         """Rows with a seq above `since`, oldest first; of one session or one bed, where named."""
-        where, values = "seq > ?", [since]
+        where, values = "seq > ?", list[int | str]([since])
         if session_id is not None:
             where, values = where + " AND session_id = ?", [*values, session_id]
         if bed is not None:

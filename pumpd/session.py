@@ -35,12 +35,13 @@ def _to(*phases: Phase) -> Targets:
 
 # A person's orders, phase by phase: order -> the phases it may lead to.
 PERSONS: dict[Phase, dict[type, Targets]] = {
-    IDLE: {ev.PlanOrdered: _to(PLANNED), ev.PumpStopOrdered: _to(IDLE)},
+    IDLE: {ev.PlanOrdered: _to(PLANNED), ev.PumpStopOrdered: _to(IDLE), ev.StandbyOrdered: _to(IDLE)},
     PLANNED: {
         ev.PlanOrdered: _to(PLANNED),
         ev.ArmOrdered: _to(PLANNED),
         ev.StopOrdered: _to(ENDING, ABORTED),
         ev.PumpStopOrdered: _to(PLANNED),
+        ev.StandbyOrdered: _to(PLANNED),
     },
     ARMED: {
         ev.PlanOrdered: _to(PLANNED),
@@ -74,16 +75,19 @@ PERSONS: dict[Phase, dict[type, Targets]] = {
         ev.PumpStopOrdered: _to(OBSERVING),
         ev.EndOrdered: _to(ENDED, ABORTED),
         ev.ReleaseOrdered: _to(OBSERVING),
+        ev.StandbyOrdered: _to(OBSERVING),
     },
     ENDED: {
         ev.PlanOrdered: _to(PLANNED),
         ev.PumpStopOrdered: _to(ENDED),
         ev.ReleaseOrdered: _to(ENDED),
+        ev.StandbyOrdered: _to(ENDED),
     },
     ABORTED: {
         ev.PlanOrdered: _to(PLANNED),
         ev.PumpStopOrdered: _to(ABORTED),
         ev.ReleaseOrdered: _to(ABORTED),
+        ev.StandbyOrdered: _to(ABORTED),
     },
     RECOVERING: {ev.PauseOrdered: _to(PAUSED), ev.StopOrdered: _to(ENDING), ev.PumpStopOrdered: _to(ENDING)},
 }

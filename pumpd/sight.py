@@ -37,7 +37,7 @@ def link_down(turn: Turn, event: ev.LinkDown) -> None:
     turn.become(sight=Sight.BLIND, report=None, connected=None)
     if state.phase in TO_PROVE and not state.released:
         turn.alarm("comms_lost_pump", reason=event.reason)
-    else:
+    elif not state.standby:
         turn.alarm("pump_not_connected", reason=event.reason)
     if state.phase is Phase.ARMED and state.pending is None:
         unarm(turn, "sight of the pump was lost")

@@ -102,6 +102,7 @@ class State:
     rebooted: bool = False
     observed_from: float | None = None
     released: bool = False
+    standby: bool = False
 
     def elapsed_at(self, now: float) -> float:
         """Seconds of running so far."""

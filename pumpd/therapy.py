@@ -325,6 +325,13 @@ def release(turn: Turn, event: ev.ReleaseOrdered) -> None:
     turn.order(ev.Release, event.by)
 
 
+def stand_by(turn: Turn, event: ev.StandbyOrdered) -> None:
+    """Until the next plan nobody minds a pump that is not there."""
+    turn.become(standby=True)
+    turn.clear("pump_not_connected")
+    turn.answer(event.by, "done")
+
+
 ORDERS: dict[type, Callable[..., None]] = {
     ev.PlanOrdered: plan_session,
     ev.ArmOrdered: arm,
@@ -340,4 +347,5 @@ ORDERS: dict[type, Callable[..., None]] = {
     ev.ContainerOrdered: fit_container,
     ev.EndOrdered: end,
     ev.ReleaseOrdered: release,
+    ev.StandbyOrdered: stand_by,
 }

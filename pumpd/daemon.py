@@ -1,0 +1,390 @@
+"""The composition root: builds the station from its configuration, wires it, runs it. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import resource
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from pumpd import config as cfg
+from pumpd import events as ev
+from pumpd.alarms import CATALOGUE
+from pumpd.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
+from pumpd.auth import Gate, Origin
+from pumpd.bed import POLL_LEAST_S, PULSE_S, REPEAT_S, House, Setup
+from pumpd.broker import EmbeddedBroker, find_mosquitto
+from pumpd.budget import Budget
+from pumpd.bus import Bus, Hooks, OtherMaster
+from pumpd.clock import Clock, SystemClock
+from pumpd.desk import Proposal, Site
+from pumpd.driver import Line
+from pumpd.journal import Journal
+from pumpd.link import OpenPipe
+from pumpd.local import LocalServer
+from pumpd.logbook import Logbook
+from pumpd.messages import Alarm, Health, Heartbeat, Info, Priority, Stamper, Status, alarm_list, schemas
+from pumpd.office import Office, remembered_ids
+from pumpd.outlet import Outlet
+from pumpd.ports import open_port
+from pumpd.registry import Registry, check, find_drivers
+from pumpd.state import State
+from pumpd.ward import Ward
+
+DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
+BUS_ALARM_S = 10.0  # the broker is gone for longer: a technical alarm at the bedside (docs/mqtt.md)
+FAREWELL_S = 6.0  # how long a shutdown waits for pumps to be read back standing, and for the last words
+DESCRIPTORS_PER_BED = 8  # port, journal, sockets, a sounder's pipes; with room to spare
+
+log = structlog.get_logger(__name__)
+
+
+class Station:
+    """One daemon. `run()` serves until `stop()` or cancellation."""
+
+    def __init__(
+        self,
+        config: cfg.Config,
+        registry: Registry,
+        *,
+        clock: Clock | None = None,
+        journal: Journal | None = None,
+        open_pipe: Callable[[cfg.PumpConfig, Line], OpenPipe] | None = None,
+        rng: random.Random | None = None,
+        config_hash: str = "",
+    ) -> None:
+        """Raise ConfigError (through `check`'s problems), JournalBusy, sqlite3.Error or OSError."""
+        problems = check(config, registry, CATALOGUE)
+        if problems:
+            raise cfg.ConfigError(problems)
+        self.config = config
+        self._registry, self._config_hash = registry, config_hash
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.SystemRandom()
+        self.boot_id = f"{self._rng.getrandbits(128):032x}"
+        self._started = self._clock.wall()
+        config.station.data_dir.mkdir(parents=True, exist_ok=True)
+        self.journal = journal or Journal(config.journal, self._clock.boot_id)
+        stamper = Stamper(config.station.id, self.boot_id, self._clock, simulated=config.simulated)
+        self.outlet = Outlet(stamper, [])
+        logbook = Logbook(self.journal, self.outlet, self._clock)
+        self.annunciator = _annunciator(config.annunciator, self._sounder_state)
+        self._gate = Gate(config.bus.allow, _command_broker(config))
+        self._gate.restore(remembered_ids(self.journal, self._clock.wall().timestamp()))
+        self.office = Office(self._gate, self.outlet, logbook, self._clock, self.annunciator)
+        self.office.snapshot = self.birth
+        self._revision = 0
+        self._sounds: dict[str, tuple[str | None, bool]] = {}
+        self._stop = asyncio.Event()
+        self._lag_ms = 0
+        self._bus: Bus | None = None
+        self._bus_lost_at: float | None = None
+        self.local: LocalServer | None = None
+        budget = Budget()
+        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id)
+        opener = open_pipe or _serial
+        self.wards = {
+            name: Ward(self._setup(name, bed), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
+            for name, bed in config.bed.items()
+        }
+        self.office.wards = self.wards
+
+    def _setup(self, name: str, bed: cfg.Bed) -> Setup:
+        pump = self._registry.open(bed.pump)
+        period = max(POLL_LEAST_S, pump.capabilities.poll_s / bed.speed)
+        site = Site(
+            pump=pump,
+            drugs=dict(self.config.drug_library.drugs),
+            syringes=self.config.syringes,
+            simulated=bed.simulated,
+            auto_restore=bed.restore == "auto",
+            keypad_lock=bed.pump.keypad_lock,
+            observation_s=bed.observation_min * 60.0,
+            poll_s=period * bed.speed,
+            max_rate=bed.pump.max_rate,
+        )
+        return Setup(name, f"{name}-pump", bed.pump.driver, site, float(bed.speed))
+
+    def _new_id(self) -> str:
+        return f"{self._rng.getrandbits(48):012x}"
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask `run` to end: infusing pumps are stopped and read back first."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until stopped."""
+        _raise_descriptor_limit(len(self.wards))
+        self._recover()
+        async with self._local_socket(), self._broker() as url, asyncio.TaskGroup() as outer:
+            keepers = [outer.create_task(ward.run(), name=name) for name, ward in self.wards.items()]
+            keepers.append(outer.create_task(self._heartbeat()))
+            bus = outer.create_task(self._keep_bus(url)) if url else None
+            ready()
+            log.info("daemon.ready", station=self.config.station.id, bus=url or "none", notice=DISCLAIMER)
+            await self._stop.wait()
+            await self._stop_pumps()
+            if self._bus is not None and bus is not None:
+                self._bus.stop()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(bus, FAREWELL_S)
+            for task in keepers:
+                task.cancel()
+        await self.annunciator_stop()
+        self.journal.close()
+
+    def _recover(self) -> None:
+        for name, ward in self.wards.items():
+            last = self.journal.last_session(name)
+            first = next(self.journal.rows(session_id=last, bed=name), None) if last else None
+            if first is not None:
+                ward.recover(self.journal.rows(bed=name, since=first.seq - 1))
+
+    async def _stop_pumps(self) -> None:
+        """SIGTERM while infusing: STOP, read-back, alarm, then exit."""
+        for ward in self.wards.values():
+            ward.bed.feed(ev.Shutdown())
+        deadline = self._clock.wire() + FAREWELL_S
+        while any(ward.bed.state.halt is not None for ward in self.wards.values()):
+            if self._clock.wire() >= deadline:
+                log.error("daemon.stop_not_confirmed", notice="stop the pump at its keypad")
+                return
+            await asyncio.sleep(0.05)
+
+    async def annunciator_stop(self) -> None:
+        """End the sound."""
+        if self.annunciator is not None:
+            await self.annunciator.stop()
+
+    @contextlib.asynccontextmanager
+    async def _local_socket(self) -> AsyncIterator[None]:
+        self.local = LocalServer(self.config.socket, self._from_socket, self._clock)
+        await self.local.start()
+        self.outlet.sinks.append(self.local)
+        self.birth()
+        try:
+            yield
+        finally:
+            await self.local.stop()
+
+    @contextlib.asynccontextmanager
+    async def _broker(self) -> AsyncIterator[str]:
+        if self.config.bus.url != "embedded":
+            yield "" if self.config.bus.url == "none" else self.config.bus.url
+            return
+        broker = EmbeddedBroker(find_mosquitto())
+        try:
+            yield await broker.start()
+        finally:
+            await broker.stop()
+
+    async def _keep_bus(self, url: str) -> None:
+        hooks = Hooks(
+            announce=self._say_online,
+            birth=self.birth,
+            farewell=self._farewell,
+            on_command=self._from_bus,
+            on_state=self._bus_state,
+            other_master=self._other_master,
+        )
+        rng = random.Random()  # back-off jitter is no id: it needs no seed
+        self._bus = Bus(url, self.config.station.id, self.boot_id, self._started, hooks, self._clock, rng)
+        self.outlet.sinks.append(self._bus)
+        self._bus_lost_at = self._clock.wire()
+        await self._bus.run()
+
+    # --- what comes in ----------------------------------------------------------------------------------------------
+
+    def _from_bus(self, verb: str, payload: bytes, retained: bool, at_wire: float) -> None:
+        self.office.take(verb, payload, Origin.BUS, retained, at_wire)
+        if retained:
+            self._latch_everywhere("command_retained")
+
+    def _from_socket(self, verb: str, payload: bytes, retained: bool, at_wire: float) -> None:
+        self.office.take(verb, payload, Origin.LOCAL, retained, at_wire)
+
+    def _bus_state(self, connected: bool, detail: str) -> None:
+        log.info("daemon.bus", connected=connected, detail=detail)
+        if connected:
+            self._bus_lost_at = None
+        elif self._bus_lost_at is None:
+            self._bus_lost_at = self._clock.wire()
+
+    def _other_master(self, other: OtherMaster) -> bool:
+        """Two daemons with one station id: say so loudly, supervise on, take orders by the local socket (S13)."""
+        log.error("daemon.second_station", host=other.host, started=other.started_ts)
+        self._latch_everywhere("second_station")
+        return True
+
+    def _sounder_state(self, failure: str | None) -> None:
+        for ward in self.wards.values():
+            ward.bed.alarms.note("annunciator_failed", failure is not None)
+
+    def _latch_everywhere(self, code: str) -> None:
+        for ward in self.wards.values():
+            ward.bed.alarms.note(code, True)
+            ward.bed.alarms.note(code, False)
+
+    # --- what the beds say (bed.Office) -----------------------------------------------------------------------------
+
+    def answer(self, answer: ev.Answer, bed: str, state: State, proposal: Proposal | None = None) -> None:
+        """One step in the life of a request."""
+        self.office.answer(answer, bed, state, proposal)
+
+    def alarms_changed(self) -> None:
+        """A board has changed: the station's list goes out anew."""
+        self._revision += 1
+        self._say_alarms()
+
+    def sound(self, bed: str, highest: str | None, *, paused: bool) -> None:
+        """The loudest of all beds sounds; a pause counts when no bed wants to be heard."""
+        self._sounds[bed] = (highest, paused)
+        wanted = [
+            priority for priority in ("high", "medium", "low") if priority in {h for h, _ in self._sounds.values()}
+        ]
+        if self.annunciator is not None:
+            loudest: Priority | None = wanted[0] if wanted else None
+            self.annunciator.show(loudest, False)
+
+    # --- what goes out ----------------------------------------------------------------------------------------------
+
+    def birth(self) -> None:
+        """All that is retained, in the contract's order."""
+        self._say_online()
+        self._say_info()
+        for ward in self.wards.values():
+            ward.bed.say_all()
+        self._say_alarms()
+
+    def _status(self, state: str, reason: str | None) -> Status:
+        return Status.model_construct(state=state, reason=reason, started_ts=self._started, host=socket.gethostname())
+
+    def _say_online(self) -> None:
+        self.outlet.say("status", self._status("online", None))
+
+    def _farewell(self, reason: str) -> bytes:
+        return self.outlet.stamper.stamp("status", self._status("offline", reason))
+
+    def _say_info(self) -> None:
+        drivers = dict.fromkeys(self._registry.drivers, "ok") | self._registry.broken
+        self.outlet.say(
+            "info",
+            Info(
+                software=f"pumpd {version('pumpd')}",
+                schemas=tuple(sorted(schemas())),
+                drivers=drivers,
+                config_hash=self._config_hash,
+                commands=tuple(sorted(self._gate.verbs)),
+                command_policy=self._gate.policy,
+                disclaimer=DISCLAIMER,
+            ),
+        )
+
+    def _say_alarms(self) -> None:
+        active: list[Alarm] = []
+        until, by = None, None
+        for ward in self.wards.values():
+            board = ward.bed.alarms.board
+            active += ward.bed.display.alarms(board)
+            bed_until, bed_by = ward.bed.display.audio_pause(board)
+            until, by = (bed_until, bed_by) if bed_until is not None else (until, by)
+        self.outlet.say("alarms", alarm_list(self._revision, tuple(active), until, by))
+
+    async def _heartbeat(self) -> None:
+        """Once a second: is the loop running? Every ten seconds: status, health and the alarm list again."""
+        due = self._clock.wire()
+        beat = 0
+        while True:
+            await asyncio.sleep(due - self._clock.wire())
+            now = self._clock.wire()
+            self._lag_ms = max(0, round((now - due) * 1000))
+            ages = {name: ward.bed.heard_ago_ms() for name, ward in self.wards.items()}
+            self.outlet.say(
+                "heartbeat",
+                Heartbeat(loop_lag_ms=self._lag_ms, pump_rx_age_ms=ages, alarms_revision=self._revision),
+            )
+            lost = self._bus_lost_at
+            for ward in self.wards.values():
+                ward.bed.alarms.note("bus_lost", lost is not None and now - lost > BUS_ALARM_S)
+            beat += 1
+            if beat % round(REPEAT_S / PULSE_S) == 0:
+                self._say_online()
+                self._say_health()
+                self._say_alarms()
+            due = max(due + PULSE_S, now)
+
+    def _say_health(self) -> None:
+        stats = self._bus.stats() if self._bus is not None else None
+        errors = {name: ward.link.counters.damaged + ward.link.counters.silent for name, ward in self.wards.items()}
+        self.outlet.say(
+            "health",
+            Health(
+                outbox=stats.outbox if stats else 0,
+                reconnects=stats.reconnects if stats else 0,
+                dropped=(stats.dropped if stats else 0) + self.journal.dropped,
+                serial_errors=errors,
+                disk_free_mb=_disk_free_mb(self.config.station.data_dir),
+                memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            ),
+        )
+
+
+def _serial(pump: cfg.PumpConfig, line: Line) -> OpenPipe:
+    return lambda receive, lost: open_port(pump.port, line, pump.baud, receive, lost)
+
+
+def _command_broker(config: cfg.Config) -> str:
+    return "mqtt://127.0.0.1" if config.bus.url in ("none", "embedded") else config.bus.url
+
+
+def _annunciator(wanted: cfg.Annunciator, on_state: Callable[[str | None], None]) -> Annunciator | None:
+    sounder: Sounder
+    match wanted.kind:
+        case "none":
+            return None
+        case "bell":
+            sounder = Bell(sys.stderr.fileno())
+        case "command":
+            sounder = Command(wanted.command)
+        case "audio":
+            player = find_player(wanted.device)
+            if player is None:
+                raise cfg.ConfigError(['[annunciator] kind = "audio": no player (aplay, paplay or pw-play) was found'])
+            sounder = Tones(player)
+    return Annunciator(sounder, on_state)
+
+
+def _raise_descriptor_limit(beds: int) -> None:
+    needed = 64 + beds * DESCRIPTORS_PER_BED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OSError(f"{beds} beds need {needed} open files; this process may have {hard} (ulimit -n)")
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _disk_free_mb(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free // 1_000_000
+    except OSError:
+        return None
+
+
+async def serve(path: Path, ready: Callable[[], None] = lambda: None) -> None:
+    """Run the station of a configuration file until SIGTERM or SIGINT. Raises ConfigError and what Station raises."""
+    station = Station(cfg.load(path), find_drivers(), config_hash=cfg.fingerprint(path))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, station.stop)
+    await station.run(ready)

@@ -1,0 +1,166 @@
+"""Requests in, answers out: judges each request once, hands it to its bed, and says every answer on `ack/<id>`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from pumpd import events as ev
+from pumpd import views
+from pumpd.annunciator import Annunciator
+from pumpd.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
+from pumpd.clock import Clock
+from pumpd.desk import Proposal
+from pumpd.journal import Journal
+from pumpd.logbook import Logbook
+from pumpd.messages import Ack
+from pumpd.outlet import Outlet
+from pumpd.requests import AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
+from pumpd.state import State
+from pumpd.ward import Ward
+
+COMMAND = "command:"  # the journal's small memory keeps request ids under this
+log = structlog.get_logger(__name__)
+
+
+class Office:
+    """The station's counter for requests."""
+
+    def __init__(
+        self, gate: Gate, outlet: Outlet, logbook: Logbook, clock: Clock, annunciator: Annunciator | None
+    ) -> None:
+        self._gate, self._outlet, self._logbook, self._clock = gate, outlet, logbook, clock
+        self._annunciator = annunciator
+        self._verbs: dict[str, str] = {}  # of requests that have no final answer yet
+        self._tests: set[asyncio.Task[None]] = set()
+        self.wards: Mapping[str, Ward] = {}
+        self.snapshot: Callable[[], None] = lambda: None
+
+    def take(self, verb: str, payload: bytes, origin: Origin, retained: bool, at_wire: float) -> None:
+        """One request as it came in. Never raises for what is in it."""
+        arrived = Arrived(verb, payload, origin, retained, at_wire)
+        verdict = self._gate.judge(arrived, now_wire=self._clock.wire(), now_wall=self._clock.wall())
+        match verdict:
+            case Repeated(request_id=request_id, answer=answer):
+                if answer is not None:
+                    self._outlet.repeat(f"ack/{request_id}", answer)
+            case Refused(request_id=request_id, reason=reason, text=text):
+                self._refuse(verb, request_id, verdict.state, reason, text)
+            case _:
+                self._admit(verdict.request)
+
+    def _admit(self, request: Request) -> None:
+        self._verbs[request.id] = request.verb
+        self._keep(request.id, b"")
+        try:
+            self._do(request)
+        except Rejected as refusal:
+            self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
+
+    def _do(self, request: Request) -> None:
+        match request.args:
+            case AlarmArgs():
+                self._alarm(request, request.args.alarm_id)
+            case AudioArgs(seconds=seconds):
+                for ward in self.wards.values():
+                    ward.bed.alarms.pause_audio(seconds, request.actor)
+                self._done(request)
+            case PumpArgs(bed=bed, pump=pump):
+                ward = self._ward(bed)
+                if ward.bed.setup.pump_id != pump:
+                    raise Rejected("malformed", f"args.pump: bed {bed} has the pump {ward.bed.setup.pump_id}")
+                ward.bed.request(request)
+            case _ if request.verb == "audio.resume":
+                for ward in self.wards.values():
+                    ward.bed.alarms.resume_audio()
+                self._done(request)
+            case _ if request.verb == "snapshot":
+                self.snapshot()
+                self._done(request)
+            case _ if request.verb == "session.arm":
+                task = asyncio.get_running_loop().create_task(self._arm(request))
+                self._tests.add(task)
+                task.add_done_callback(self._tests.discard)
+            case _:
+                self._ward(request.bed or "").bed.request(request)
+
+    async def _arm(self, request: Request) -> None:
+        """Arming tests the sounder first: it must be heard when all else is silent (S13)."""
+        works = True if self._annunciator is None else await self._annunciator.test()
+        try:
+            self._ward(request.bed or "").bed.request(request, "ok" if works else "no sound came")
+        except Rejected as refusal:
+            self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
+
+    def _alarm(self, request: Request, alarm_id: str) -> None:
+        for ward in self.wards.values():
+            alarm = ward.bed.alarms.board.find(alarm_id)
+            if alarm is None:
+                continue
+            keeper = ward.bed.alarms
+            acks = request.verb == "alarm.ack"
+            problem = keeper.acknowledge(alarm_id, request.actor) if acks else keeper.reset(alarm_id)
+            if problem:
+                raise Rejected("not_allowed", problem)
+            if not acks and alarm.code == "monitor_only":
+                ward.clear_monitor_only()
+            self._done(request)
+            return
+        raise Rejected("malformed", f"args.alarm_id: no alarm {alarm_id} stands")
+
+    def _ward(self, bed: str) -> Ward:
+        if bed not in self.wards:
+            raise Rejected("malformed", f"bed: {bed!r} is no bed of this station; it has: {', '.join(self.wards)}")
+        return self.wards[bed]
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def answer(self, answer: ev.Answer, bed: str, state: State, proposal: Proposal | None = None) -> None:
+        """One step in the life of a request."""
+        body = Ack.model_construct(
+            id=answer.request,
+            verb=self._verbs.get(answer.request, ""),
+            state=answer.state,
+            reason=answer.reason or None,
+            text=answer.text or None,
+            bed=bed,
+            session_id=state.session_id or None,
+            revision=state.revision,
+            readback=dict(answer.readback) or None,
+            data=views.proposal(proposal) if proposal is not None and answer.state == "done" else None,
+        )
+        self._say(body)
+
+    def _done(self, request: Request) -> None:
+        self._say(Ack(id=request.id, verb=request.verb, state="done"))
+
+    def _refuse(self, verb: str, request_id: str | None, state: str, reason: str, text: str) -> None:
+        """Said to the sender where its id could be read, and always recorded."""
+        data: dict[str, Any] = {"verb": verb[:64], "id": request_id, "reason": reason, "text": text}
+        self._logbook.write("Refused", json.dumps(data, sort_keys=True))
+        log.info("office.refused", **data)
+        if request_id is not None:
+            self._say(Ack.model_construct(id=request_id, verb=verb, state=state, reason=reason, text=text))
+
+    def _say(self, body: Ack) -> None:
+        payload = self._outlet.say(f"ack/{body.id}", body)
+        self._gate.answered(body.id, payload)
+        self._keep(body.id, payload)
+        if body.final:
+            self._verbs.pop(body.id, None)
+
+    def _keep(self, request_id: str, answer: bytes) -> None:
+        until = self._clock.wall().timestamp() + MEMORY_S
+        self._logbook.journal.remember(COMMAND + request_id, answer.decode(), until)
+
+
+def remembered_ids(journal: Journal, now_unix_s: float) -> list[Remembered]:
+    """The request ids of the last day, as the journal kept them over a restart."""
+    kept = journal.memories(COMMAND, now_unix_s)
+    return [
+        Remembered(key.removeprefix(COMMAND), until - MEMORY_S, value.encode() or None) for key, value, until in kept
+    ]
