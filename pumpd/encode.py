@@ -17,6 +17,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+DEEP = 50  # brackets; a request has 5, and Python's recursion ends near 1000
+PLAIN_DIGITS = 30  # within it numbers are written without exponent; beyond it a short text must not become a long one
+
 
 class NotJson(ValueError):
     """The text is no JSON of ours; the message says why in the sender's words."""
@@ -32,7 +35,10 @@ def timestamp(moment: datetime) -> str:
 def _decimal(value: Decimal) -> str:
     if not value.is_finite():
         raise ValueError(f"{value} is no JSON number; unknown is null with a quality")
-    return format(value, "f")
+    text = str(value)
+    if "E" in text and abs(value.adjusted()) <= PLAIN_DIGITS:
+        return format(value, "f")
+    return text
 
 
 def _float(value: float) -> str:
@@ -89,11 +95,18 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: bytes) -> object:
-    """Read JSON with Decimal for every fraction. Raises NotJson: NaN, a field given twice and depth included."""
+    """Read JSON with Decimal for every fraction. Raises NotJson for all that `to_json` could not write again, and for
+    a field given twice.
+    """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+        value = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+        if b"\\u" in text or max(text.count(b"["), text.count(b"{")) > DEEP:
+            to_json(value).encode()  # half a surrogate pair or too deep: what we cannot repeat we do not accept
+        return value
     except RecursionError:
         raise NotJson("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise NotJson("text that is no Unicode") from None
     except (ValueError, ArithmeticError) as error:
         raise NotJson(str(error)) from None
 

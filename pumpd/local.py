@@ -132,13 +132,17 @@ class LocalServer:
         if not isinstance(request_id, str) or not re.fullmatch(UUID, request_id):
             reader.refuse("id: must be a UUID in lower case")
             return
-        self._asked[request_id] = reader
         fields.setdefault("issued_ts", timestamp(self._clock.wall()))
         fields.setdefault("ttl_ms", TTL_MS)
         fields.setdefault("actor", reader.user)
         fields.setdefault("role", "local")
         fields["origin"] = "local"
-        self._on_command(verb, to_json(fields).encode(), False, self._clock.wire())
+        payload = to_json(fields).encode()
+        if len(payload) > MAX_MESSAGE_BYTES:
+            reader.refuse(f"a request has at most {MAX_MESSAGE_BYTES} bytes")
+            return
+        self._asked[request_id] = reader
+        self._on_command(verb, payload, False, self._clock.wire())
 
 
 class _Reader:

@@ -253,9 +253,6 @@ def needs_bed(verb: str) -> bool:
 
 def parse_request(verb: str, payload: bytes) -> Request:
     """The request, or Rejected("malformed" | "not_allowed") with the field named and the id where it could be read."""
-    form = VERBS.get(verb)
-    if form is None:
-        raise Rejected("not_allowed", f"{verb[:WORDS_MAX]}: unknown verb; known verbs: {', '.join(VERBS)}")
     if len(payload) > MAX_MESSAGE_BYTES:
         raise Rejected("malformed", f"{len(payload)} bytes; a request has at most {MAX_MESSAGE_BYTES}")
     try:
@@ -265,6 +262,9 @@ def parse_request(verb: str, payload: bytes) -> Request:
     if not isinstance(fields, dict):
         raise Rejected("malformed", "a request is one JSON object")
     request_id = _readable_id(fields)
+    form = VERBS.get(verb)
+    if form is None:
+        raise Rejected("not_allowed", f"{verb[:WORDS_MAX]}: unknown verb; known verbs: {', '.join(VERBS)}", request_id)
     if "verb" in fields:
         raise Rejected("malformed", "verb: unknown field; the topic names the verb", request_id)
     args = _checked(form, fields.pop("args", {}), "args.", request_id)

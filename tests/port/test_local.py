@@ -13,7 +13,7 @@ import pytest
 
 from pumpd.clock import SystemClock
 from pumpd.local import LINE_MAX, LOST_MAX, WAITING_MAX_BYTES, LocalClient, LocalServer, SocketBusy
-from pumpd.messages import Ack, Stamper
+from pumpd.messages import MAX_MESSAGE_BYTES, Ack, Stamper
 from pumpd.outlet import Outlet
 from pumpd.requests import parse_request
 
@@ -108,6 +108,9 @@ async def test_answers_go_to_the_one_who_asked(desk: Desk) -> None:
         (b'{"verb":7}', "verb: missing"),
         (b'{"verb":"snapshot","id":"7"}', "id: must be a UUID"),
         (b'{"subscribe":"#"}', "must be a list"),
+        (b'{"verb":"snapshot","actor":"' + b"x" * MAX_MESSAGE_BYTES + b'"}', "a request has at most 16384 bytes"),
+        (b'{"verb":"snapshot","args":' + b"[" * 400 + b"]" * 400 + b"}", "nested too deeply"),
+        (b'{"verb":"snapshot","actor":"\\ud800"}', "no Unicode"),
         (b"x" * (LINE_MAX + 1), "at most"),
     ],
 )

@@ -175,6 +175,11 @@ def test_our_json_is_read_back_equal_by_a_reader_with_decimals(value: Any) -> No
     assert "\n" not in to_json(value)
 
 
+def test_an_absurd_exponent_does_not_become_a_long_text() -> None:
+    assert to_json(Decimal("1E+999999999")) == "1E+999999999"
+    assert to_json(Decimal("1E-7")) == "0.0000001"
+
+
 def test_seq_counts_per_topic_and_starts_at_one() -> None:
     one = stamper()
     topics = ["pump/left/telemetry", "pump/left/telemetry", "pump/right/telemetry"]
@@ -386,6 +391,8 @@ def test_a_wrong_request_is_refused_with_the_field_named(changes: dict[str, obje
         (b"\xff", "not JSON"),
         (b"[]", "one JSON object"),
         (b"[" * 10_000, "nested too deeply"),
+        (b'{"id":"\\ud800"}', "no Unicode"),
+        (b'{"\\ud800":1}', "no Unicode"),
         (b'{"id":NaN}', "NaN is no number"),
         (b'{"id":1,"id":2}', "id: given twice"),
         (b"[" + b"9" * 9000 + b"]", "not JSON"),
@@ -405,7 +412,7 @@ def test_a_verb_inside_the_request_is_refused_because_the_topic_names_it() -> No
 
 def test_unknown_verb_is_not_allowed_and_the_known_ones_are_named() -> None:
     refused = refusal("session.strat", request())
-    assert refused.reason == "not_allowed"
+    assert (refused.reason, refused.request_id) == ("not_allowed", "0e0e0e0e-0000-4000-8000-000000000001")
     assert "session.start" in refused.text
 
 
