@@ -283,6 +283,7 @@ class Device:
         self._panel.power_off()
         self._wire.reboot()
         self._arriving.clear()
+        self._leaving.clear()
 
     def _power_on(self, request: dict[str, Any]) -> None:
         self._panel.power_on()

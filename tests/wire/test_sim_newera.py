@@ -71,8 +71,6 @@ class Host:
         while (wake := self.device.next_wake(self.at)) is not None and wake <= end:
             self.at = max(wake, self.at)
             self._seen += self.device.outgoing(self.at)
-            if self.device.next_wake(self.at) == self.at:
-                break
         self.at = end
         self.device.advance(end)
 

@@ -1,0 +1,129 @@
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.device import Device
+from simulator.wire_newera import safe_packet
+
+COMMANDS = [
+    b"\r",
+    b"RUN\r",
+    b"STP\r",
+    b"RAT 60 MH\r",
+    b"RAT 99\r",
+    b"VOL 2\r",
+    b"VOL 0\r",
+    b"DIS\r",
+    b"SAF 3\r",
+    b"PF 1\r",
+]
+PACKETS = [safe_packet(text) for text in (b"0", b"0RUN", b"0STP", b"0DIS", b"0SAF0", b"0RAT80")]
+REQUESTS: list[dict[str, Any]] = [
+    {"do": "press", "key": "run"},
+    {"do": "press", "key": "stop"},
+    {"do": "occlude", "for_s": 30},
+    {"do": "release"},
+    {"do": "stall"},
+    {"do": "reboot"},
+    {"do": "power_off", "for_s": 7.3},
+    {"do": "mute", "for_s": 1.1},
+    {"do": "disconnect", "for_s": 2.7},
+    {"do": "fault", "kind": "drop", "probability": 0.1, "for_s": 9},
+    {"do": "fault", "kind": "delay", "delay_s": 0.3, "for_s": 5},
+    {"do": "fault", "kind": "echo", "for_s": 3},
+]
+acts = st.lists(
+    st.tuples(st.floats(0.0, 40.0), st.one_of(st.sampled_from(COMMANDS + PACKETS), st.sampled_from(REQUESTS))),
+    max_size=25,
+)
+
+
+def play(
+    acts: list[tuple[float, Any]], *, speed: float, start: float, step: float | None
+) -> tuple[bytes, dict[str, Any]]:
+    """Run the acts; between them look at the device only when it asks to, and every `step` seconds too."""
+    device = Device(speed=speed, model="typical", fill_ml=20)
+    at = start
+    device.advance(at)
+    said = b""
+
+    def look(moment: float) -> None:
+        nonlocal said
+        said += device.outgoing(moment)
+        wake = device.next_wake(moment)
+        assert wake is None or wake > moment, "the device would keep its server spinning"
+
+    for wait, act in [*acts, (60.0, {"do": "truth"})]:
+        end = at + wait
+        while at < end:
+            wake = device.next_wake(at)
+            at = min(end, end if wake is None else wake, end if step is None else at + step)
+            look(at)
+        if isinstance(act, bytes):
+            device.receive(act, at)
+        else:
+            device.control(act)
+        look(at)
+    return said, device.truth()
+
+
+@settings(max_examples=150, deadline=None)
+@given(acts, st.sampled_from([1.0, 7.0, 60.0]), st.sampled_from([0.0, 1234.567, 1e6]))
+def test_how_often_one_looks_changes_nothing(acts: list[tuple[float, Any]], speed: float, start: float) -> None:
+    said_once, once = play(acts, speed=speed, start=start, step=None)
+    said_often, often = play(acts, speed=speed, start=start, step=1.7)
+    assert said_often == said_once
+    for name in ("plunger_ml", "patient_ml", "infused_ml", "pressure_mmhg"):
+        assert often[name] == pytest.approx(once[name], abs=1e-4), name
+    assert (often["state"], often["alarm"]) == (once["state"], once["alarm"])
+
+
+def test_truth_holds_the_named_figures() -> None:
+    device = Device()
+    device.advance(5.0)
+    truth = device.control({"do": "truth"})
+    assert truth.pop("ok") is True
+    assert truth == device.truth()
+    assert {"plunger_ml", "patient_ml", "infusing", "rate_ml_h", "pressure_mmhg", "alarm", "time_s"} <= set(truth)
+
+
+def test_a_45_minute_session_at_60x_gives_the_planned_volume() -> None:
+    device = Device(speed=60.0)
+    for command in (b"\r", b"RAT 46.67 MH\r", b"VOL 35\r", b"RUN\r"):
+        device.receive(command, 10.0)
+    device.outgoing(10.0)
+    at = 10.0
+    while at < 10.0 + 46:
+        at += 0.1
+        device.receive(b"DIS\r", at)
+        device.outgoing(at)
+    assert device.truth()["state"] == "S"
+    assert device.truth()["plunger_ml"] == pytest.approx(35.0, abs=1e-9)
+
+
+def test_a_wrong_syringe_is_invisible_to_the_counter() -> None:
+    device = Device(true_diameter_mm=29.7)
+    for command in (b"\r", b"RAT 60 MH\r", b"RUN\r"):
+        device.receive(command, 0.0)
+    device.advance(60.0)
+    assert device.truth()["infused_ml"] == pytest.approx(1.0)
+    assert device.truth()["plunger_ml"] == pytest.approx((29.7 / 26.59) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"family": "acme"}, "family 'acme': expected one of newera"),
+        ({"address": 100}, "address 100: expected 0 to 99"),
+        ({"mode": "fast"}, "mode 'fast': expected basic or safe"),
+        ({"speed": 0}, "speed 0: expected a number above 0"),
+        ({"speed": float("nan")}, "speed nan"),
+        ({"watchdog_s": 0}, "watchdog 0 s: expected 1 to 255"),
+        ({"baud": 1200, "speed": 2}, "cannot be accelerated"),
+    ],
+)
+def test_settings_without_sense_are_refused_in_words(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Device(**options)

@@ -1,0 +1,33 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from simulator.cli import PumpOptions
+from simulator.faults import KINDS
+from simulator.invented import Invented
+from simulator.panel import KEYS
+from simulator.scenario import ACTIONS
+
+TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [*ACTIONS, *KINDS, *(field.name for field in dataclasses.fields(Invented))])
+def test_every_action_fault_and_invented_switch_is_documented(name: str) -> None:
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(PumpOptions)])
+def test_every_option_is_documented(field: str) -> None:
+    assert f"`--{field.replace('_', '-')} " in TEXT
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_is_documented(key: str) -> None:
+    assert key in TEXT.split("`press` |")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize("switch", dataclasses.fields(Invented), ids=lambda field: field.name)
+def test_the_documented_default_is_the_real_one(switch: "dataclasses.Field[object]") -> None:
+    shown = {True: "true", False: "false", 0.0: "0"}.get(switch.default, switch.default)  # type: ignore[call-overload]
+    assert f"| `{switch.name}` | {shown} |" in TEXT
