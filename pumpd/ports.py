@@ -105,7 +105,7 @@ def _why_not_opened(path: str, error: Exception) -> PortError:
     if code in (errno.EACCES, errno.EPERM):
         return PortError("no_permission", f"{path}: this user may not open it; {_group_advice(path)}")
     if code in (errno.EAGAIN, errno.EBUSY):
-        return PortError("busy", f"{path}: in use by {holders(path)}")
+        return PortError("busy", f"{path}: in use by {_holders(path)}")
     if code in (errno.ENOTTY, errno.EINVAL, errno.EISDIR) or "Could not configure port" in str(error):
         return PortError("other", f"{path}: is not a serial port ({error})")
     return PortError("other", f"{path}: {error}")
@@ -143,14 +143,14 @@ def _lock_owners(path: str) -> set[int]:
             words = row.split()  # 1: FLOCK ADVISORY WRITE 1234 00:16:5 0 EOF
             if "FLOCK" in words and words[-3].endswith(f":{inode}") and words[-4].isdigit():
                 owners.add(int(words[-4]))
-    return {pid for pid in owners if path_is_open_in(pid, path) is not False}
+    return {pid for pid in owners if _is_open_in(pid, path) is not False}
 
 
 def _openers(path: str) -> set[int]:
-    return {int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and path_is_open_in(int(p.name), path)}
+    return {int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _is_open_in(int(p.name), path)}
 
 
-def path_is_open_in(pid: int, path: str) -> bool | None:
+def _is_open_in(pid: int, path: str) -> bool | None:
     """Has process `pid` the port open? None: may not be looked into."""
     device = os.path.realpath(path)
     try:

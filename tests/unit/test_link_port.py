@@ -143,6 +143,17 @@ async def test_a_question_with_a_long_time_out_does_not_hide_the_loss() -> None:
         assert bench.clock.wire() - began == pytest.approx(3.0)
 
 
+async def test_an_answer_that_comes_after_the_loss_is_not_taken_for_the_identity() -> None:
+    def patient() -> Dialogue[None]:
+        yield Ask(b"hello\n", 5.0)
+
+    async with link_bench(ToyDevice(says={"hello": (3.4, b"=hello\n")}.get)) as bench:
+        with pytest.raises(Silent, match="no answer for 3 s"):
+            await bench.link.perform(patient)
+        await bench.until_ready()
+        assert bench.told(LinkUp) == [LinkUp(IDENTITY)] * 2
+
+
 async def test_noise_is_no_sign_of_life() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0.01, b"=xx~\n") if w == "read" else None)) as bench:
         for _ in range(4):
@@ -250,3 +261,4 @@ async def test_a_device_that_hangs_up_and_comes_back_is_found_again() -> None:
         assert reasons(bench)[0] == "memory://test: the other side hung up"
         bench.device.connected = True
         await bench.until_ready()
+        assert bench.port.opened == 2, "while it is away the port is missing, not open and dead"
