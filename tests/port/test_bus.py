@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
+import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -31,10 +33,11 @@ class Daemon:
         self.states: list[tuple[bool, str]] = []
         self.others: list[OtherMaster] = []
         self.gives_way = gives_way
+        self.birth_fails = False
         self.changed = asyncio.Event()
         hooks = Hooks(
             announce=lambda: self.outlet.say("status", self.status("online")),
-            birth=self.birth,
+            birth=self.give_birth,
             farewell=lambda reason: self.stamper.stamp("status", self.status("offline", reason)),
             on_command=lambda *command: self.note(self.commands, command),
             on_state=lambda *state: self.note(self.states, state),
@@ -47,7 +50,9 @@ class Daemon:
     def status(self, state: Any, reason: str | None = None) -> Status:
         return Status(state=state, reason=reason, started_ts=self.started, host="here")
 
-    def birth(self) -> None:
+    def give_birth(self) -> None:
+        if self.birth_fails:
+            self.outlet.say("no such topic", telemetry())
         self.connection("ready")
 
     def connection(self, state: Any) -> None:
@@ -312,6 +317,57 @@ async def test_session_taken_over_as_newer_brokers_say_it_is_another_master(mosq
         await one.disconnected()
     assert one.others == [OtherMaster(None, None, None)]
     await relay.stop()
+
+
+async def test_stopped_broker_bounds_what_waits_and_gets_every_event_in_order_when_it_goes_on(
+    mosquitto: Mosquitto,
+) -> None:
+    events_sent = 800  # mosquitto keeps at most 1000 for a reader that lags
+    async with daemon(mosquitto.url) as one, reader(mosquitto, "event") as recorder:
+        await one.connected()
+        assert mosquitto.process is not None
+        mosquitto.process.send_signal(signal.SIGSTOP)
+        for seq in range(events_sent):
+            one.event(seq)
+            one.outlet.say("pump/left/telemetry", telemetry())
+        assert one.bus.stats().outbox <= events_sent + 201
+        mosquitto.process.send_signal(signal.SIGCONT)
+        events = [json.loads(message.payload) for message in await heard(recorder, events_sent)]
+    assert [event["seq"] for event in events] == list(range(events_sent))
+    assert not any(event["replayed"] for event in events)
+
+
+async def test_stop_comes_through_while_the_bus_is_saturated(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one, reader(mosquitto) as nurse:
+        await one.connected()
+        for seq in range(5000):
+            one.event(seq)
+        await nurse.publish(f"pumpd/1/{STATION}/cmd/session.stop", b"{}", qos=1)
+        await one.until(lambda: one.commands)
+        assert one.bus.stats().outbox > 0  # the flood was still on its way
+
+
+async def test_death_of_the_broker_leaves_nothing_in_the_loops_exception_handler(mosquitto: Mosquitto) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        for seq in range(500):
+            one.event(seq)
+        await mosquitto.kill()
+        await one.disconnected()
+    gc.collect()
+    assert complaints == []
+
+
+async def test_a_fault_in_a_hook_is_told_and_never_ends_the_keeper(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        one.birth_fails = True
+        await mosquitto.kill()
+        await mosquitto.start()
+        await one.until(lambda: any("no such topic" in detail for _, detail in one.states))
+        assert not one.running.done()
 
 
 class Relay:
