@@ -119,7 +119,7 @@ def _group_advice(path: str) -> str:
     return f"add the user to the group '{group}' and log in again"
 
 
-def holders(path: str) -> str:
+def _holders(path: str) -> str:
     """Who has the port open, in words. Other users' programs can be named by root only."""
     names = sorted(_described(pid) for pid in _lock_owners(path) | _openers(path))
     return " and ".join(names) or f"another program ('sudo fuser -v {path}' tells which)"
