@@ -24,6 +24,11 @@ LATE_LEAST_S = 30.0  # later than the computed end by the larger of 30 s ...
 LATE_SHARE = 0.02  # ... and 2 %
 SHORT_SHARE = Decimal("0.01")  # less than 1 % missing counts as complete
 SHORT_STEPS = 2  # ... or two counter steps
+POWER_LOST = "pump_power_lost"
+APART = (
+    (watch.APART_SHARE, "apart_since", "volumes_apart"),
+    (watch.APART_SHARE_HIGH, "apart_high_since", "volumes_far_apart"),
+)
 PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
 
 
@@ -53,7 +58,7 @@ def _regain_sight(turn: Turn, report: PumpReport) -> bool:
     state = turn.state
     if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
         return False
-    power_lost = "pump_power_lost" in state.told
+    power_lost = POWER_LOST in state.told
     if not watch.plausible_count(state.volumes, report, turn.now, turn.step, power_lost):
         turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
         return False
@@ -271,13 +276,11 @@ def _compare_volumes(turn: Turn, report: PumpReport) -> None:
     elapsed = state.elapsed_at(turn.now)
     rate = state.volumes.rate_high
     apart = state.volumes.apart(plan.volume_at(elapsed), turn.step)
-    for share, since, code in (
-        (watch.APART_SHARE, "apart_since", "volumes_apart"),
-        (watch.APART_SHARE_HIGH, "apart_high_since", "volumes_far_apart"),
-    ):
-        allowed = watch.tolerance(plan.volume, turn.step, rate, turn.rules.poll_s, share)
+    for share, since, code in APART:
         began: float | None = getattr(state, since)
-        if apart <= allowed:
+        if apart <= watch.APART_LEAST and began is None and code not in state.conditions:
+            continue
+        if apart <= watch.tolerance(plan.volume, turn.step, rate, turn.rules.poll_s, share):
             turn.become(**{since: None})
             turn.clear(code)
         elif began is None:

@@ -69,6 +69,7 @@ class Journal:
         self._boot_id, self._commit, self._most_waiting = boot_id, commit, most_waiting
         self._waiting: deque[_Write] = deque()  # the loop appends; the committer takes away what is durable
         self._seq, self._hash = Reader(self._db).head()
+        self._prev_hash = self._hash
         self._durable_seq = self._seq
         self._wire = 0.0  # of the newest row
         self._tried_at = float("-inf")  # inline: when the disk was last tried, wire time
@@ -126,6 +127,7 @@ class Journal:
 
     def _chain(self, kind: str, data: str, bed: str, session_id: str, ts: str, wire: float, late: bool) -> None:
         seq, prev, boot_id = self._seq + 1, self._hash, self._boot_id
+        self._prev_hash = prev
         self._hash = row_hash(seq, prev, bed, session_id, kind, ts, wire, boot_id, late, data)
         self._seq, self._wire = seq, wire
         self._waiting.append(Row(seq, self._hash, prev, bed, session_id, kind, ts, wire, boot_id, late, data))
@@ -169,6 +171,11 @@ class Journal:
     def head(self) -> tuple[int, str]:
         """Seq and hash of the newest row: kept elsewhere, they prove that nothing was cut off the end."""
         return self._seq, self._hash
+
+    @property
+    def prev_hash(self) -> str:
+        """What the newest row names as its predecessor."""
+        return self._prev_hash
 
     @property
     def waiting(self) -> int:

@@ -30,7 +30,6 @@ class Logbook:
         routine: bool = False,
     ) -> int:
         """Append one row of JSON `text` and give its number. A `routine` one is not told on the bus."""
-        _, prev_hash = self.journal.head
         wall = timestamp(self._clock.wall())
         seq = self.journal.append(
             kind, text, bed=bed, ts=wall, wire=self._clock.wire(), session_id=session_id, essential=not routine
@@ -44,7 +43,7 @@ class Logbook:
                 session_id=session_id or None,
                 actor=actor or None,
                 data=json.loads(text),
-                prev_hash=prev_hash,
+                prev_hash=self.journal.prev_hash,
                 hash=self.journal.head[1],
             )
             self._outlet.say("event", body)

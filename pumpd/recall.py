@@ -26,8 +26,8 @@ def row_text(event: Event, now: float, decision: Decision) -> str:
     """What the journal keeps of one decision. The same decision always gives the same text."""
     dump = RECORDER.dump
     effects = ",".join(f'{{"is":"{type(effect).__name__}","what":{dump(effect)}}}' for effect in decision.effects)
-    wake_at = json.dumps(decision.wake_at)
-    return f'{{"effects":[{effects}],"event":{dump(event)},"now":{json.dumps(now)},"wake_at":{wake_at}}}'
+    wake_at = "null" if decision.wake_at is None else repr(decision.wake_at)
+    return f'{{"effects":[{effects}],"event":{dump(event)},"now":{now!r},"wake_at":{wake_at}}}'
 
 
 def alarm_text(alarm: Alarm) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pumpd import events as ev
-from pumpd.enforce import UNARM_AFTER_S, on_report, predicted_end, stop_at_predicted_end, unarm
+from pumpd.enforce import POWER_LOST, UNARM_AFTER_S, on_report, predicted_end, stop_at_predicted_end, unarm
 from pumpd.outcomes import order_done, order_failed, stop_unconfirmed
 from pumpd.sight import link_down, link_up, restarted
 from pumpd.state import Phase, Sight, State
@@ -202,6 +202,8 @@ def _tick(turn: Turn, _event: ev.Tick) -> None:
 
 
 def _pump_told(turn: Turn, event: ev.PumpTold) -> None:
+    if event.alarm.code == POWER_LOST and turn.state.armed_at is None:
+        return  # every pump says so when it is switched on; it means something once it was armed
     turn.become(told=tuple(dict.fromkeys((*turn.state.told, event.alarm.code))))
     turn.alarm(event.alarm.code, native=event.alarm.native)
 

@@ -8,24 +8,28 @@ from decimal import Decimal
 from typing import Any
 
 from pumpd.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
+from pumpd.frozen import changer
 from pumpd.plan import Plan
 from pumpd.state import HaltLatch, Hold, Pending, Phase, State
 from pumpd.units import Ml, MlPerHour
+
+_changed = changer(State)
 
 
 class Turn:
     """What the handlers write on. `state` is replaced, never changed; nothing here knows a rule of the therapy."""
 
-    __slots__ = ("effects", "now", "state")
+    __slots__ = ("_step", "effects", "now", "state")
 
     def __init__(self, state: State, now: float) -> None:
         self.state = state
         self.now = now
         self.effects: list[Effect] = []
+        self._step: Decimal | None = None
 
     def become(self, **changes: Any) -> None:
         """Change fields of the state."""
-        self.state = replace(self.state, **changes)
+        self.state = _changed(self.state, **changes)
 
     @property
     def plan(self) -> Plan:
@@ -42,7 +46,9 @@ class Turn:
     @property
     def step(self) -> Decimal:
         """The pump counter's step at the size of this plan, mL."""
-        return self.rules.fitted.counter.step_at(self.plan.volume.value)
+        if self._step is None:
+            self._step = self.rules.fitted.counter.step_at(self.plan.volume.value)
+        return self._step
 
     @property
     def planned_rate(self) -> MlPerHour:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pumpd.driver import Motion, PumpReport
+from pumpd.frozen import changer
 from pumpd.units import Ml, MlPerHour
 
 ZERO = Ml(0)
@@ -56,6 +57,9 @@ class Volumes:
         return self.high - self.count_at_high
 
 
+_changed = changer(Volumes)
+
+
 def begin(volumes: Volumes, rate: MlPerHour, since: float) -> Volumes:
     """The pump was told to run at `since`; until the next reading it may have given up to `rate`."""
     return replace(volumes, at=since, rate_low=STILL, rate_high=rate, count_at_high=volumes.high)
@@ -69,7 +73,7 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
     most = max(volumes.rate_high, high_rate, key=_value).over(gap)
     counted = _count(volumes, report.counted)
     high = volumes.high + most
-    return replace(
+    return _changed(
         counted,
         at=now,
         rate_low=low_rate,
@@ -95,7 +99,7 @@ def read_after_gap(volumes: Volumes, report: PumpReport, now: float, top_rate: M
         most = min(possible, least + Ml(step), key=_value)
     high = volumes.high + most
     low = volumes.low + min(least, most, key=_value)
-    return replace(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)
+    return _changed(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)
 
 
 def plausible_count(volumes: Volumes, report: PumpReport, now: float, step: Decimal, power_lost: bool) -> bool:
@@ -131,7 +135,7 @@ def _count(volumes: Volumes, count: Ml | None) -> Volumes:
     if count is None:
         return volumes
     if volumes.last_count is None:
-        return replace(volumes, last_count=count)
+        return _changed(volumes, last_count=count)
     if count < volumes.last_count:
-        return replace(volumes, counted=volumes.counted + count, last_count=count, segments=volumes.segments + 1)
-    return replace(volumes, counted=volumes.counted + (count - volumes.last_count), last_count=count)
+        return _changed(volumes, counted=volumes.counted + count, last_count=count, segments=volumes.segments + 1)
+    return _changed(volumes, counted=volumes.counted + (count - volumes.last_count), last_count=count)
