@@ -118,7 +118,7 @@ class Device:
     @property
     def connected(self) -> bool:
         """False while the line is unplugged: the server hangs up and refuses the port."""
-        return not (self._faults and self._faults.on("disconnect", self._sim_s))
+        return not (self._faults and self._faults.on("disconnect"))
 
     def _switch_on(self, at: float) -> None:
         self._at = at
@@ -168,7 +168,7 @@ class Device:
         if self._todo:
             due = min(due, self._wire_time(self._todo[0][0]))
         if self._faults:
-            due = min(due, self._later_than_now(self._wire_time(self._faults.next_change(self._sim_s))))
+            due = min(due, self._later_than_now(self._wire_time(self._faults.next_end())))
         self._due = due
 
     def _later_than_now(self, due: float) -> float:
@@ -192,13 +192,13 @@ class Device:
             return
         at = (self._at or 0.0) + self._invented.reply_delay_s
         if self._faults:
-            data = self._faults.damage(data, "out", self._sim_s)
-            at += self._faults.delay_s(self._sim_s)
+            data = self._faults.damage(data, "out")
+            at += self._faults.delay_s()
         self._send(data, at)
 
     def _send(self, data: bytes, at: float) -> None:
         if self._leaving:
-            at = max(at, self._leaving[-1][0])  # a line never reorders
+            at = max(at, self._leaving[-1][0])  # the line is busy until then
         if self._paced:
             for byte in data:
                 at += self._byte_s()
@@ -209,9 +209,9 @@ class Device:
             self._leaving.append((at, data))
 
     def _through_faults(self, data: bytes, at: float) -> bytes:
-        if self._faults.on("echo", self._sim_s):
+        if self._faults.on("echo"):
             self._send(data, at)
-        return self._faults.damage(data, "in", self._sim_s)
+        return self._faults.damage(data, "in")
 
     def _pace_in(self, data: bytes, at: float) -> None:
         if self._arriving:
@@ -337,7 +337,7 @@ class Device:
             "occluded": body.occluded,
             "powered": panel.powered,
             "connected": self.connected,
-            "faults": self._faults.names(self._sim_s),
+            "faults": self._faults.names(),
             "mode": "safe" if self._wire.safe else "basic",
             "address": panel.settings.address,
             "time_s": self._sim_s,

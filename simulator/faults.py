@@ -1,6 +1,6 @@
 """Faults of the line: what happens to bytes between host and pump. Seeded, so that the same bytes fare the same.
 
-Times are session seconds except `delay_s`, which is a property of the line and wire time.
+`stop_s` is session time; `delay_s` is a property of the line and wire time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ class Fault:
     probability: float = 1.0
     way: str = "both"
     delay_s: float = 0.0
-    start_s: float = 0.0
     stop_s: float = math.inf
     seed: str = "1"
     _dice: random.Random = field(init=False, repr=False)
@@ -44,10 +43,6 @@ class Fault:
         if self.kind == "delay" and self.delay_s == 0:
             raise ValueError("kind 'delay': expected delay_s above 0")
         self._dice = random.Random(f"{self.seed} {self.kind} {self.way}")
-
-    def active(self, now_s: float) -> bool:
-        """Whether the fault is on at this session time."""
-        return self.start_s <= now_s < self.stop_s
 
     def damage(self, data: bytes, way: str) -> bytes:
         """Return what is left of bytes that travel `in` to the pump or `out` of it."""
@@ -92,26 +87,24 @@ class Faults:
         """Drop the faults that are over."""
         self._faults = [fault for fault in self._faults if now_s < fault.stop_s]
 
-    def next_change(self, now_s: float) -> float:
-        """Session time at which a fault next starts or stops; infinite when none will."""
-        edges = [edge for fault in self._faults for edge in (fault.start_s, fault.stop_s) if edge > now_s]
-        return min(edges, default=math.inf)
+    def next_end(self) -> float:
+        """Session time at which a fault is over; infinite when none ever is."""
+        return min((fault.stop_s for fault in self._faults), default=math.inf)
 
-    def on(self, kind: str, now_s: float) -> bool:
-        """Whether a fault of this kind is on."""
-        return any(fault.kind == kind and fault.active(now_s) for fault in self._faults)
+    def on(self, kind: str) -> bool:
+        """Whether there is a fault of this kind."""
+        return any(fault.kind == kind for fault in self._faults)
 
-    def delay_s(self, now_s: float) -> float:
+    def delay_s(self) -> float:
         """Wire seconds that answers come late."""
-        return sum(fault.delay_s for fault in self._faults if fault.kind == "delay" and fault.active(now_s))
+        return sum(fault.delay_s for fault in self._faults if fault.kind == "delay")
 
-    def damage(self, data: bytes, way: str, now_s: float) -> bytes:
-        """Send bytes through all active faults."""
+    def damage(self, data: bytes, way: str) -> bytes:
+        """Send bytes through all faults."""
         for fault in self._faults:
-            if fault.active(now_s):
-                data = fault.damage(data, way)
+            data = fault.damage(data, way)
         return data
 
-    def names(self, now_s: float) -> list[str]:
-        """Kinds of the active faults."""
-        return [fault.kind for fault in self._faults if fault.active(now_s)]
+    def names(self) -> list[str]:
+        """Kinds of the faults."""
+        return [fault.kind for fault in self._faults]

@@ -201,7 +201,7 @@ class Panel:
         elif self.state in (State.PAUSED, State.PURGING):
             self._reset_program()
         else:
-            self._halt_motor()
+            self.body.stop()
             self.state = State.PAUSED
 
     def purge(self, author: str = "wire") -> None:
@@ -213,12 +213,8 @@ class Panel:
         self._move(rate_bounds_ml_h(self.settings.diameter_mm)[1], math.inf)
         self.state = State.PURGING
 
-    def _halt_motor(self) -> None:
-        self._count()
-        self.body.stop()
-
     def _reset_program(self) -> None:
-        self._halt_motor()
+        self.body.stop()
         self.state = State.STOPPED
         self._phase = 1
         self._phase_ml = 0.0
@@ -246,7 +242,7 @@ class Panel:
     def power_off(self) -> None:
         """Cut the mains."""
         self._resume_after_power = bool(self.settings.flags["PF"]) and self.state in (*PUMPING, State.WAITING)
-        self._halt_motor()
+        self.body.stop()
         self.powered = False
 
     def power_on(self) -> None:
@@ -319,7 +315,6 @@ class Panel:
             raise Refused(OUT_OF_RANGE)
         self._live_rate[self._phase] = rate
         self._author = author
-        self._count()
         self._pump(phase)
 
     def set_volume(self, text: str) -> None:
@@ -341,7 +336,6 @@ class Panel:
             direction = "WDR" if now == "INF" else "INF"
         phase.direction = direction
         if moving:
-            self._count()
             self._pump(phase)
 
     def select_phase(self, number: int) -> None:

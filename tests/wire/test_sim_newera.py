@@ -517,6 +517,15 @@ def test_a_paced_line_takes_its_time() -> None:
     assert host.device.next_wake(host.at) is None
 
 
+def test_a_paced_line_sends_one_answer_after_the_other() -> None:
+    host = Host(Device(baud=300))
+    host.write(b"\r\r")
+    host.wait(0.4)  # two bytes in, seven and five back; the second command is heard before the first is answered
+    assert host.read().endswith(b"\x03\x0200S")
+    host.wait(0.05)
+    assert host.read() == b"\x03"
+
+
 def test_speed_on_a_paced_line_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="cannot be accelerated"):
         Device(speed=60, baud=9600)

@@ -2,6 +2,7 @@ import pytest
 
 from simulator.device import Device
 from simulator.faults import Fault, Faults
+from simulator.invented import Invented
 
 
 def asked(device: Device, data: bytes, at: float) -> bytes:
@@ -119,8 +120,24 @@ def test_a_switched_off_pump_is_silent_and_comes_back_with_alarm_r() -> None:
     assert asked(device, b"\r", 5.1) == b"\x0200A?R\x03"
 
 
-def test_next_change_of_no_fault_is_never() -> None:
-    assert Faults().next_change(0.0) == float("inf")
+def test_the_end_of_no_fault_is_never() -> None:
+    assert Faults().next_end() == float("inf")
+
+
+def test_a_disconnection_ends_by_itself_and_asks_to_be_looked_at() -> None:
+    device = awake(speed=10.0)
+    fault(device, kind="disconnect", for_s=30)
+    assert not device.connected
+    assert device.next_wake(0.0) == pytest.approx(3.0)
+    device.advance(3.0001)
+    assert device.connected
+
+
+def test_what_a_pump_has_not_said_yet_goes_with_its_power() -> None:
+    device = Device(invented=Invented(reply_delay_s=0.1))
+    device.receive(b"\r", 0.0)
+    device.control({"do": "power_off"})
+    assert device.outgoing(1.0) == b""
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,19 @@ def test_no_fluid_is_made_or_lost(steps: list[tuple[str, float, float]], model: 
     assert body.patient_ml == pytest.approx(body.plunger_ml, abs=1e-9)
 
 
+@given(rates, models, st.floats(0.001, 80.0), st.floats(1.0, 60.0), st.booleans(), st.floats(0, 20))
+def test_the_moment_of_the_halt_is_foretold(
+    rate: float, model: Model, limit: float, fill: float, occluded: bool, before: float
+) -> None:
+    body = driven(rate, limit_ml=limit, model=model, fill_ml=fill)
+    if occluded:
+        body.occlude()
+    body.advance(before)
+    if body.turning:
+        foretold = body.until_halt()
+        assert body.advance(1e9) == pytest.approx(foretold, rel=1e-6, abs=1e-6)
+
+
 # clinical notes, section 8: C = 1.2 uL/mmHg, 46.67 mL/h: 500 mmHg after 46 s, 0.60 mL at release
 def test_an_occlusion_stores_a_bolus_and_gives_it_at_release() -> None:
     body = driven(46.67)
