@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
+from pumpd.core.limits import CODE_MAX_RATE
 from pumpd.library import DrugLibrary, Syringe, load_drug_library, load_syringes, share_file
-from pumpd.limits import CODE_MAX_RATE
 from pumpd.requests import VERBS
 from pumpd.toml_file import ConfigError, Table, at, fill, read_toml
 from pumpd.units import MlPerHour

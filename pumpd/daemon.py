@@ -17,28 +17,28 @@ from pathlib import Path
 import structlog
 
 from pumpd import config as cfg
-from pumpd import events as ev
-from pumpd.alarms import CATALOGUE
 from pumpd.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
 from pumpd.auth import Gate, Origin
-from pumpd.bed import POLL_LEAST_S, PULSE_S, REPEAT_S, House, Setup
+from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REPEAT_S, House, Setup
+from pumpd.bedside.budget import Budget
+from pumpd.bedside.desk import Proposal, Site
+from pumpd.bedside.ward import Ward
 from pumpd.broker import EmbeddedBroker, find_mosquitto
-from pumpd.budget import Budget
 from pumpd.bus import Bus, Hooks, OtherMaster
 from pumpd.clock import Clock, SystemClock
-from pumpd.desk import Proposal, Site
+from pumpd.core import events as ev
+from pumpd.core.alarms import CATALOGUE
+from pumpd.core.state import State
 from pumpd.driver import Line
-from pumpd.journal import Journal
-from pumpd.link import OpenPipe
+from pumpd.line.link import OpenPipe
+from pumpd.line.ports import open_port
 from pumpd.local import LocalServer
-from pumpd.logbook import Logbook
 from pumpd.messages import Alarm, Health, Heartbeat, Info, Priority, Stamper, Status, alarm_list, schemas
 from pumpd.office import Office, remembered_ids
 from pumpd.outlet import Outlet
-from pumpd.ports import open_port
+from pumpd.records.journal import Journal
+from pumpd.records.logbook import Logbook
 from pumpd.registry import Registry, check, find_drivers
-from pumpd.state import State
-from pumpd.ward import Ward
 
 DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
 BUS_ALARM_S = 10.0  # the broker is gone for longer: a technical alarm at the bedside (docs/mqtt.md)

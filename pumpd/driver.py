@@ -1,7 +1,7 @@
 """The driver contract: what a device family must offer so that one engine can run it safely.
 
 A driver is a *conversation that reads from top to bottom*: sync generators that yield what to send and receive the
-checked frame that came back. Deadlines, retries, resync, keep-alives and the STOP fence live in `pumpd.link` alone.
+checked frame that came back. Deadlines, retries, resync, keep-alives and the STOP fence live in `pumpd.line` alone.
 Drivers import this module and `pumpd.units`, nothing else of pumpd. See docs/write-a-driver.md.
 """
 

@@ -11,7 +11,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pumpd.limits import DrugLimits, Span
+from pumpd.core.limits import DrugLimits, Span
 from pumpd.toml_file import ConfigError, Model, Table, fill, read_toml
 from pumpd.units import Ml
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import structlog
 
-from pumpd import events as ev
-from pumpd import views
 from pumpd.annunciator import Annunciator
 from pumpd.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
+from pumpd.bedside import views
+from pumpd.bedside.desk import Proposal
+from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
-from pumpd.desk import Proposal
-from pumpd.journal import Journal
-from pumpd.logbook import Logbook
+from pumpd.core import events as ev
+from pumpd.core.state import State
 from pumpd.messages import Ack
 from pumpd.outlet import Outlet
+from pumpd.records.journal import Journal
+from pumpd.records.logbook import Logbook
 from pumpd.requests import AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
-from pumpd.state import State
-from pumpd.ward import Ward
 
 COMMAND = "command:"  # the journal's small memory keeps request ids under this
 log = structlog.get_logger(__name__)

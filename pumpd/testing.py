@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from pumpd.driver import Ask, Damaged, Dialogue, Frame, Framer, Repeat, Silent, Uncertain
-from pumpd.ports import PortError
+from pumpd.line.ports import PortError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from drivers.newera import DRIVER
-from pumpd import events as ev
 from pumpd.auth import Gate, Origin
-from pumpd.bed import House, Setup
-from pumpd.budget import Budget
+from pumpd.bedside.bed import House, Setup
+from pumpd.bedside.budget import Budget
+from pumpd.bedside.desk import CHECKLIST, Proposal, Site
+from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
-from pumpd.desk import CHECKLIST, Proposal, Site
+from pumpd.core import events as ev
+from pumpd.core.state import State
 from pumpd.encode import timestamp
-from pumpd.journal import Journal
 from pumpd.library import load_drug_library, load_syringes, share_file
-from pumpd.logbook import Logbook
 from pumpd.messages import Stamper
 from pumpd.office import Office
 from pumpd.outlet import Outlet
+from pumpd.records.journal import Journal
+from pumpd.records.logbook import Logbook
 from pumpd.requests import VERBS
-from pumpd.state import State
 from pumpd.testing import MemoryPort, VirtualClock
-from pumpd.ward import Ward
 from simulator.device import Device
 
 PATIENT = "p-1"

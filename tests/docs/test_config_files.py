@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pumpd.alarms import CATALOGUE
 from pumpd.config import (
     Annunciator,
     Bed,
@@ -29,6 +28,7 @@ from pumpd.config import (
     load_drug_library,
     load_syringes,
 )
+from pumpd.core.alarms import CATALOGUE
 from pumpd.registry import check, find_drivers
 from pumpd.requests import VERBS
 

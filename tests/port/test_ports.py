@@ -22,10 +22,10 @@ import pytest
 import serial
 import serial.rfc2217
 
-from pumpd import ports
 from pumpd.driver import Line
-from pumpd.ports import PortError, open_port
-from pumpd.talk import Pipe
+from pumpd.line import ports
+from pumpd.line.ports import PortError, open_port
+from pumpd.line.talk import Pipe
 
 LINE = Line(19200)
 WAIT_S = 10.0  # ends a hanging test only

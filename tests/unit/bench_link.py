@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from pumpd.link import Link, LinkEvent
+from pumpd.line.link import Link, LinkEvent
 from pumpd.testing import MemoryPort, VirtualClock
 from tests.unit.toy_pump import ToyDevice, ToyPump
 

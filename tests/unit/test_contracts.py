@@ -16,15 +16,18 @@ ROOT = Path(__file__).parents[2]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 BREAKS = {  # contract: (module, a line that must not stand there)
     "simulator imports neither": ("simulator/physics.py", "from drivers import newera"),
-    "drivers import only": ("drivers/newera.py", "from pumpd import limits"),
+    "drivers import only": ("drivers/newera.py", "from pumpd.core import limits"),
     "pumpd never imports": ("pumpd/clock.py", "import simulator.physics"),
-    "the core decides": ("pumpd/plan.py", "import time"),
-    "only pumpd.bus": ("pumpd/journal.py", "import aiomqtt"),
-    "only pumpd.ports": ("drivers/newera.py", "import serial"),
+    "the core decides": ("pumpd/core/plan.py", "import time"),
+    "only pumpd.bus": ("pumpd/records/journal.py", "import aiomqtt"),
+    "only pumpd.line.ports": ("drivers/newera.py", "import serial"),
 }
 INDIRECT = {
     "simulator imports neither": ("simulator/physics.py", "from pumpd import units"),
-    "the core decides": ("pumpd/limits.py", "from pumpd import record"),  # a pure module that reaches cattrs by another
+    "the core decides": (
+        "pumpd/core/limits.py",
+        "from pumpd.records import record",
+    ),  # a pure module that reaches cattrs by another
 }
 
 

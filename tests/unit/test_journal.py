@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pumpd.journal import Journal, JournalBusy, Reader
-from pumpd.journal_file import GENESIS, row_hash
+from pumpd.records.journal import Journal, JournalBusy, Reader
+from pumpd.records.journal_file import GENESIS, row_hash
 
 BOOT = "b" * 32
 TS = "2026-11-22T10:00:00.000Z"
@@ -26,7 +26,7 @@ print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM journal").fetch
 WRITE_ON = """
 import asyncio, sys
 from pathlib import Path
-from pumpd.journal import Journal
+from pumpd.records.journal import Journal
 async def write():
     journal = Journal(Path(sys.argv[1]), "x")
     while True:
@@ -39,7 +39,7 @@ asyncio.run(write())
 HOLD_IT = """
 import sys
 from pathlib import Path
-from pumpd.journal import Journal
+from pumpd.records.journal import Journal
 Journal(Path(sys.argv[1]), "x")
 print("held", flush=True)
 sys.stdin.read()
@@ -239,13 +239,13 @@ async def test_several_who_wait_are_told_by_one_commit_and_a_cancelled_one_leave
 
 @pytest.mark.real_time
 async def test_who_waits_for_a_row_cuts_the_gathering_short(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumpd.journal.LINGER_S", 3600.0)
+    monkeypatch.setattr("pumpd.records.journal.LINGER_S", 3600.0)
     with closing(Journal(path, BOOT)) as journal:
         assert await journal.durable(write(journal, essential=False), within_s=30)
 
 
 def test_an_essential_row_is_written_at_once_though_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumpd.journal.LINGER_S", 3600.0)
+    monkeypatch.setattr("pumpd.records.journal.LINGER_S", 3600.0)
     with closing(Journal(path, BOOT)) as journal:
         write(journal, essential=False)
         write(journal, essential=True)

@@ -1,4 +1,4 @@
-"""One question and its answer: retries, silence, noise, late answers and alarms (pumpd.talk under a link)."""
+"""One question and its answer: retries, silence, noise, late answers and alarms (pumpd.line.talk under a link)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pumpd.driver import Ask, Dialogue, Garbled, Pause, PumpAlarm, Refused, Silent, Uncertain
-from pumpd.link import PumpTold
-from pumpd.talk import Deadline
+from pumpd.line.link import PumpTold
+from pumpd.line.talk import Deadline
 from pumpd.testing import VirtualClock
 from tests.unit.bench_link import LinkBench, link_bench
 from tests.unit.toy_pump import REPLY_S, ToyDevice, ask, text

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pumpd.driver import Ask, Dialogue, Motion, Pause, PumpError, Refused, Repeat
-from pumpd.link import LinkUp
+from pumpd.line.link import LinkUp
 from pumpd.testing import VirtualLoop
 from tests.unit.bench_link import link_bench
 from tests.unit.toy_pump import REPLY_S, ToyDevice, text

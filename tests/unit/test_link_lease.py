@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from pumpd.driver import Dialogue, Motion, Pause, Preempted, Silent
-from pumpd.link import Lease, LeaseLapsed, LeaseStopDone, LinkDown, LinkUp, NotConnected
+from pumpd.line.link import Lease, LeaseLapsed, LeaseStopDone, LinkDown, LinkUp, NotConnected
 from tests.unit.bench_link import LinkBench, link_bench
 from tests.unit.toy_pump import ToyDevice, ToyPump, ask
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from pumpd.driver import Ask, Dialogue, Identity, Silent, Uncertain
-from pumpd.link import REOPEN_FIRST_S, REOPEN_MOST_S, LinkDown, LinkPhase, LinkUp, NotConnected
-from pumpd.ports import PortError
-from pumpd.talk import Pipe
+from pumpd.line.link import REOPEN_FIRST_S, REOPEN_MOST_S, LinkDown, LinkPhase, LinkUp, NotConnected
+from pumpd.line.ports import PortError
+from pumpd.line.talk import Pipe
 from tests.unit.bench_link import LinkBench, link_bench
 from tests.unit.toy_pump import ToyDevice, ask
 

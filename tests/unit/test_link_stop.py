@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pumpd.driver import Dialogue, Motion, Pause, Preempted, PumpReport, Silent
-from pumpd.link import NotConnected
+from pumpd.line.link import NotConnected
 from tests.unit.bench_link import LinkBench, link_bench
 from tests.unit.toy_pump import REPLY_S, ToyDevice, ask
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pumpd.core.events import EFFECTS, EVENTS, OrderDone, PumpReported, SetRate
 from pumpd.driver import Motion, PumpReport
-from pumpd.events import EFFECTS, EVENTS, OrderDone, PumpReported, SetRate
-from pumpd.record import Recorder, Unreadable
+from pumpd.records.record import Recorder, Unreadable
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour, Quantity
 
 EXACT = st.decimals(allow_nan=False, allow_infinity=False)

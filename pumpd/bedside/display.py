@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from pumpd import messages, views
-from pumpd.alarms import Alarm, Board
+from pumpd import messages
+from pumpd.bedside import views
+from pumpd.bedside.desk import Site
 from pumpd.clock import Clock
-from pumpd.desk import Site
+from pumpd.core.alarms import Alarm, Board
+from pumpd.core.state import State
 from pumpd.driver import Identity
-from pumpd.link import LinkPhase
+from pumpd.line.link import LinkPhase
 from pumpd.messages import Connection, Description
 from pumpd.outlet import Outlet
-from pumpd.state import State
 
 UNITS = {"rate": "mL/h", "volume": "mL", "time": "s"}
 

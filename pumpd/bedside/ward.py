@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 import structlog
 
-from pumpd.bed import Bed, House, Setup
-from pumpd.journal import Row
-from pumpd.link import Link, LinkEvent, OpenPipe
-from pumpd.record import Unreadable
+from pumpd.bedside.bed import Bed, House, Setup
+from pumpd.line.link import Link, LinkEvent, OpenPipe
+from pumpd.records.journal import Row
+from pumpd.records.record import Unreadable
 
 RESTARTS_MAX = 3  # the third failure within ...
 RESTARTS_WITHIN_S = 600.0  # ... ten minutes: monitor-only until a person clears it

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pumpd import events as ev
+from pumpd.core import events as ev
+from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Override, broken, check
+from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
+from pumpd.core.state import State
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
-from pumpd.limits import CODE_MAX_RATE, DrugLimits, Finding, Override, broken, check
-from pumpd.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
 from pumpd.requests import (
     STOPPING,
     ArmArgs,
@@ -27,7 +28,6 @@ from pumpd.requests import (
     ResumeArgs,
     StepArgs,
 )
-from pumpd.state import State
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 # What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).

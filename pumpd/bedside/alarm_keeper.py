@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pumpd import events as ev
-from pumpd.alarms import Alarm, Board
-from pumpd.display import Display
+from pumpd.bedside.display import Display
+from pumpd.core import events as ev
+from pumpd.core.alarms import Alarm, Board
 from pumpd.encode import timestamp
-from pumpd.recall import ALARM, ALARM_OVER, alarm_text
+from pumpd.records.recall import ALARM, ALARM_OVER, alarm_text
 
 if TYPE_CHECKING:
-    from pumpd.bed import House
+    from pumpd.bedside.bed import House
 
 
 class AlarmKeeper:

@@ -1,6 +1,6 @@
 """One port to one pump: keeps it open, proves who answers, runs dialogues, and stops the pump when nobody judges it.
 
-The conversation itself is `pumpd.talk`. This module owns what outlives a conversation: the port, the phase of the
+The conversation itself is `pumpd.line.talk`. This module owns what outlives a conversation: the port, the phase of the
 link, and the lease (S16). Rules: S5 STOP-FENCE, S7 BLIND-IS-LOUD, S15 SAME-PUMP, S16 LEASED.
 """
 
@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 from pumpd.clock import Clock
 from pumpd.driver import Dialogue, Identity, Preempted, Pump, PumpAlarm, PumpError, PumpReport, Silent
-from pumpd.ports import PortError
-from pumpd.talk import Counters, Deadline, Pipe, Talk
+from pumpd.line.ports import PortError
+from pumpd.line.talk import Counters, Deadline, Pipe, Talk
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from pumpd.journal_file import JournalBusy, Lock, Reader, Row, open_for_writing, row_hash
+from pumpd.records.journal_file import JournalBusy, Lock, Reader, Row, open_for_writing, row_hash
 
 __all__ = ["Journal", "JournalBusy", "Reader", "Row"]
 

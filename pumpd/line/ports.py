@@ -23,7 +23,7 @@ import structlog
 from serial import rfc2217
 
 from pumpd.driver import Line
-from pumpd.talk import Pipe
+from pumpd.line.talk import Pipe
 
 T = TypeVar("T")
 

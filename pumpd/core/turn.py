@@ -7,10 +7,10 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from pumpd.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
-from pumpd.frozen import changer
-from pumpd.plan import Plan
-from pumpd.state import HaltLatch, Hold, Pending, Phase, State
+from pumpd.core.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
+from pumpd.core.frozen import changer
+from pumpd.core.plan import Plan
+from pumpd.core.state import HaltLatch, Hold, Pending, Phase, State
 from pumpd.units import Ml, MlPerHour
 
 _changed = changer(State)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from pumpd import events as ev
-from pumpd import watch
+from pumpd.core import events as ev
+from pumpd.core import watch
+from pumpd.core.state import Phase, Sight
+from pumpd.core.therapy import over, secure
+from pumpd.core.turn import Turn
 from pumpd.driver import Identity, Motion, PumpReport
-from pumpd.state import Phase, Sight
-from pumpd.therapy import over, secure
-from pumpd.turn import Turn
 from pumpd.units import Ml, MlPerHour
 
 UNARM_AFTER_S = 15 * 60.0  # an armed pump left alone so long is not surely as it was

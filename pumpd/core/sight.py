@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pumpd import events as ev
+from pumpd.core import events as ev
+from pumpd.core.enforce import unarm
+from pumpd.core.state import Phase, Sight, State
+from pumpd.core.turn import Turn
 from pumpd.driver import Identity
-from pumpd.enforce import unarm
-from pumpd.state import Phase, Sight, State
-from pumpd.turn import Turn
 
 TO_PROVE = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.RECOVERING})
 

@@ -6,9 +6,9 @@ import json
 
 from pumpd.clock import Clock
 from pumpd.encode import timestamp
-from pumpd.journal import Journal
 from pumpd.messages import Event
 from pumpd.outlet import Outlet
+from pumpd.records.journal import Journal
 
 
 class Logbook:

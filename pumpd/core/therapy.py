@@ -1,4 +1,4 @@
-"""What each order of a person does. Pure handlers; which of them is legal when stands in `pumpd.session.TABLE`.
+"""What each order of a person does. Pure handlers; which of them is legal when stands in `pumpd.core.session.TABLE`.
 
 Stop and pause are never refused. Everything that gives more needs the figures read back to the person (`Confirm`).
 """
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from pumpd import events as ev
+from pumpd.core import events as ev
+from pumpd.core.limits import CODE_MAX_RATE, Level, check
+from pumpd.core.plan import Plan
+from pumpd.core.state import Phase, Sight, State
+from pumpd.core.turn import Turn
 from pumpd.driver import Motion
-from pumpd.limits import CODE_MAX_RATE, Level, check
-from pumpd.plan import Plan
-from pumpd.state import Phase, Sight, State
-from pumpd.turn import Turn
 from pumpd.units import Ml, MlPerHour
 
 LONG_PAUSE_S = 15 * 60.0  # a longer pause needs a prescriber to resume (docs/safety.md, Enforcement)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pumpd import events as ev
+from pumpd.core import events as ev
+from pumpd.core.sight import differs
 from pumpd.driver import (
     Dialogue,
     Differs,
@@ -24,8 +25,7 @@ from pumpd.driver import (
     Silent,
     Uncertain,
 )
-from pumpd.link import Link, NotConnected
-from pumpd.sight import differs
+from pumpd.line.link import Link, NotConnected
 
 REASONS: dict[type[PumpError], str] = {
     Differs: "differs",

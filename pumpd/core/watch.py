@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from pumpd.core.frozen import changer
 from pumpd.driver import Motion, PumpReport
-from pumpd.frozen import changer
 from pumpd.units import Ml, MlPerHour
 
 ZERO = Ml(0)

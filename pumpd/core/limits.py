@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 
-from pumpd.plan import Plan, Prescription
+from pumpd.core.plan import Plan, Prescription
 from pumpd.units import Ml, MlPerHour
 
 # The code's own ceilings stand above any file. The clinic's highest figures are 150 mL/h (a 100 mL bag in 40 minutes),

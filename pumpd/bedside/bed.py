@@ -2,7 +2,7 @@
 
 Everything is handled in the order it happens, on the loop, without waiting: an event is decided, journaled, and its
 effects go to link, alarms and bus at the same moment. Only an order that gives more waits for the journal (S9). A bed
-that fails falls silent; its link then stops the pump (S16), and `pumpd.ward` brings the bed back.
+that fails falls silent; its link then stops the pump (S16), and `pumpd.bedside.ward` brings the bed back.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Protocol
 
 import structlog
 
-from pumpd import events as ev
-from pumpd import link as wire
-from pumpd.alarm_keeper import AlarmKeeper
-from pumpd.budget import Budget
+from pumpd.bedside.alarm_keeper import AlarmKeeper
+from pumpd.bedside.budget import Budget
+from pumpd.bedside.desk import Proposal, Site, event_for, propose
+from pumpd.bedside.display import Display
+from pumpd.bedside.hands import carry_out
 from pumpd.clock import Clock
-from pumpd.desk import Proposal, Site, event_for, propose
-from pumpd.display import Display
+from pumpd.core import events as ev
+from pumpd.core.session import Decision, decide
+from pumpd.core.state import Sight, State
 from pumpd.driver import PumpError
-from pumpd.hands import carry_out
-from pumpd.journal import Row
-from pumpd.logbook import Logbook
+from pumpd.line import link as wire
+from pumpd.line.talk import Deadline
 from pumpd.outlet import Outlet
-from pumpd.recall import recall, row_text
+from pumpd.records.journal import Row
+from pumpd.records.logbook import Logbook
+from pumpd.records.recall import recall, row_text
 from pumpd.requests import PlanArgs, Rejected, Request
-from pumpd.session import Decision, decide
-from pumpd.state import Sight, State
-from pumpd.talk import Deadline
 
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this

@@ -1,7 +1,7 @@
 """What can happen to a session, and what the session can ask for. Pure data, journaled as it stands.
 
 Events come in (a person's order, a reading, an outcome, a wire age), effects go out (an order to the pump, an alarm, an
-answer). `pumpd.session` alone decides which event leads to which effects.
+answer). `pumpd.core.session` alone decides which event leads to which effects.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
+from pumpd.core.limits import DrugLimits
+from pumpd.core.plan import Container, Plan
 from pumpd.driver import Capabilities, Fitted, Identity, PumpAlarm, PumpReport, Settings
-from pumpd.limits import DrugLimits
-from pumpd.plan import Container, Plan
 from pumpd.units import Ml, MlPerHour
 
 # --- who orders, and what a bed is --------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pumpd.alarms import Alarm, Board
-from pumpd.events import EFFECTS, EVENTS, Event
-from pumpd.journal import Row
-from pumpd.record import Recorder
-from pumpd.session import Decision, decide
-from pumpd.state import State
+from pumpd.core.alarms import Alarm, Board
+from pumpd.core.events import EFFECTS, EVENTS, Event
+from pumpd.core.session import Decision, decide
+from pumpd.core.state import State
+from pumpd.records.journal import Row
+from pumpd.records.record import Recorder
 
 ALARM, ALARM_OVER = "Alarm", "AlarmOver"
 RECORDER = Recorder((*EVENTS, *EFFECTS, Alarm))

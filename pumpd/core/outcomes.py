@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pumpd import events as ev
-from pumpd import watch
+from pumpd.core import events as ev
+from pumpd.core import watch
+from pumpd.core.enforce import begun, halt_confirmed, on_report, well
+from pumpd.core.state import Pending, Phase, Sight
+from pumpd.core.turn import Turn
 from pumpd.driver import Identity
-from pumpd.enforce import begun, halt_confirmed, on_report, well
-from pumpd.state import Pending, Phase, Sight
-from pumpd.turn import Turn
 from pumpd.units import Ml
 
 

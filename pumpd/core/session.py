@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pumpd import events as ev
-from pumpd.enforce import POWER_LOST, UNARM_AFTER_S, on_report, predicted_end, stop_at_predicted_end, unarm
-from pumpd.outcomes import order_done, order_failed, stop_unconfirmed
-from pumpd.sight import link_down, link_up, restarted
-from pumpd.state import Phase, Sight, State
-from pumpd.therapy import ORDERS, over
-from pumpd.turn import Turn
+from pumpd.core import events as ev
+from pumpd.core.enforce import POWER_LOST, UNARM_AFTER_S, on_report, predicted_end, stop_at_predicted_end, unarm
+from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
+from pumpd.core.sight import link_down, link_up, restarted
+from pumpd.core.state import Phase, Sight, State
+from pumpd.core.therapy import ORDERS, over
+from pumpd.core.turn import Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED
 ENDING, OBSERVING, ENDED, ABORTED = Phase.ENDING, Phase.OBSERVING, Phase.ENDED, Phase.ABORTED

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Literal, cast
 
-from pumpd import alarms
-from pumpd.desk import Proposal
+from pumpd.bedside.desk import Proposal
+from pumpd.core import alarms
+from pumpd.core.state import Phase as InnerPhase
+from pumpd.core.state import Sight, State
+from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
 from pumpd.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
-from pumpd.state import Phase as InnerPhase
-from pumpd.state import Sight, State
-from pumpd.turn import Turn
 from pumpd.units import Ml, MlPerHour
 
 TelemetryState = Literal[

@@ -1,15 +1,15 @@
-"""What is known of a session at one moment. Pure, frozen; only `pumpd.session.decide` makes the next one."""
+"""What is known of a session at one moment. Pure, frozen; only `pumpd.core.session.decide` makes the next one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pumpd.core.events import By, Order, Rules
+from pumpd.core.plan import Plan
+from pumpd.core.watch import ZERO, Volumes
 from pumpd.driver import Identity, PumpReport, Settings
-from pumpd.events import By, Order, Rules
-from pumpd.plan import Plan
 from pumpd.units import Ml, MlPerHour
-from pumpd.watch import ZERO, Volumes
 
 
 class Phase(Enum):
