@@ -6,6 +6,7 @@ import gc
 import json
 import random
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,18 +16,27 @@ from brokers import Mosquitto, free_port
 
 from pumpd.bus import Bus, Hooks, OtherMaster, broker_address
 from pumpd.clock import SystemClock
-from pumpd.messages import Connection, Event, Stamper, Status, Telemetry
+from pumpd.messages import Ack, Connection, Event, Stamper, Status, Telemetry
 from pumpd.outlet import Outlet
 
 STATION = "ward3"
 WAIT_S = 8.0
 
 
+class LaterClock(SystemClock):
+    """The clock of the machine, moved on by a test."""
+
+    later_s = 0.0
+
+    def wire(self) -> float:
+        return super().wire() + self.later_s
+
+
 class Daemon:
     """The smallest daemon that owns a bus: it gives birth, notes what it hears, and says what a test tells it."""
 
     def __init__(self, url: str, *, boot_id: str = "boot-a", gives_way: bool = False, started_s: int = 0) -> None:
-        self.clock = SystemClock()
+        self.clock = LaterClock()
         self.started = self.clock.wall().replace(microsecond=started_s * 1000)
         self.stamper = Stamper(STATION, boot_id, self.clock, simulated=True)
         self.commands: list[tuple[str, bytes, bool, float]] = []
@@ -256,9 +266,71 @@ async def test_retained_command_is_marked_and_its_topic_is_cleared(mosquitto: Mo
         await one.connected()
         await one.until(lambda: one.commands)
     assert [command[:3] for command in one.commands] == [("session.start", b"{}", True)]
-    async with daemon(mosquitto.url) as again:
-        await again.connected()
-        assert again.commands == []
+    async with reader(mosquitto, "cmd/+") as late:
+        await late.publish(f"pumpd/1/{STATION}/cmd/marker", b"{}", qos=1)
+        assert str((await heard(late, 1))[0].topic).endswith("cmd/marker")
+
+
+async def test_what_an_earlier_process_left_behind_is_no_other_master(mosquitto: Mosquitto) -> None:
+    left = {"state": "online", "boot_id": "boot-0", "host": "here", "started_ts": "2020-01-01T00:00:00.000Z"}
+    async with reader(mosquitto) as sender:
+        await sender.publish(f"pumpd/1/{STATION}/status", json.dumps(left), qos=1, retain=True)
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        assert one.others == []
+
+
+async def test_events_on_their_way_when_the_broker_dies_are_sent_again(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        assert mosquitto.process is not None
+        mosquitto.process.send_signal(signal.SIGSTOP)
+        for seq in range(5):
+            one.event(seq)
+        await asyncio.sleep(0)
+        await mosquitto.kill()
+        await one.disconnected()
+        await mosquitto.start()
+        async with reader(mosquitto, "event") as recorder:
+            events = [json.loads(message.payload) for message in await heard(recorder, 5)]
+    assert [(event["seq"], event["replayed"]) for event in events] == [(seq, True) for seq in range(5)]
+
+
+async def test_more_than_the_socket_holds_arrives_once_the_broker_reads_again(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one, reader(mosquitto, "alarm/+") as display:
+        await one.connected()
+        assert mosquitto.process is not None
+        mosquitto.process.send_signal(signal.SIGSTOP)
+        for number in range(600):
+            one.bus.publish(f"alarm/a{number}", b"x" * 15_000, retain=True, qos=1, expiry_s=None)
+            await asyncio.sleep(0)
+        mosquitto.process.send_signal(signal.SIGCONT)
+        topics = {str(message.topic) for message in await heard(display, 600)}
+    assert len(topics) == 600
+
+
+async def test_answer_that_is_too_late_is_dropped_and_the_event_is_not(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        await mosquitto.kill()
+        await one.disconnected()
+        one.outlet.say("ack/old", Ack(id="old", verb="snapshot", state="done"))
+        one.event(1)
+        one.clock.later_s = 61.0
+        one.outlet.say("ack/new", Ack(id="new", verb="snapshot", state="done"))
+        await mosquitto.start()
+        async with reader(mosquitto, "ack/+", "event") as console:
+            seen = await heard_until(console, lambda topic, fields: topic == "ack/new")
+    assert [topic for topic, _ in seen] == ["event", "ack/new"]
+
+
+async def test_every_message_leaves_without_waiting_for_the_one_before(mosquitto: Mosquitto) -> None:
+    async with daemon(mosquitto.url) as one:
+        await one.connected()
+        assert one.bus._client is not None
+        line = one.bus._client._client.socket()
+        assert isinstance(line, socket.socket)
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_own_late_will_is_answered_with_online_at_once(mosquitto: Mosquitto) -> None:

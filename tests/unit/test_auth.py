@@ -154,6 +154,14 @@ def test_ids_are_remembered_for_a_day(hours: float, known: bool) -> None:
     assert (uuid(1) in {item.request_id for item in gate.remembered()}) is known
 
 
+def test_memory_is_bounded_and_the_oldest_id_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumpd.auth.MEMORY_MAX", 3)
+    gate = Gate(ALL, LOOPBACK)
+    for number in range(5):
+        judged(gate, arrived("snapshot", number=number))
+    assert [item.request_id for item in gate.remembered()] == [uuid(2), uuid(3), uuid(4)]
+
+
 def test_a_malformed_request_leaves_no_trace_in_the_memory() -> None:
     gate = Gate(ALL, LOOPBACK)
     assert reason(gate, Arrived("session.start", b"{}", Origin.BUS, False, 100.0)) == "malformed"
