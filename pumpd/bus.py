@@ -103,7 +103,7 @@ class Bus:
         self._idle = asyncio.Event()
         self._stop = asyncio.Event()
         self._held: list[tuple[str, bytes, bool, float]] | None = None
-        self._born = False
+        self._returning = False  # this connection is not our first, so what is retained should be our own
         self._protocol: str | None = None
         self._refused = 0
         self._connects = 0
@@ -159,6 +159,7 @@ class Bus:
         client = await self._open()
         try:
             self._client = client
+            self._returning = self._connects > 0
             hearing = asyncio.create_task(self._hear(client))
             try:
                 await _first(self._live(client), hearing, self._stop)
@@ -218,7 +219,6 @@ class Bus:
         self._caught_up.clear()
         self._outbox.live = True
         self._connects += 1
-        self._born = True
         self._pump()
         if self._backlog:
             await self._caught_up.wait()
@@ -288,7 +288,7 @@ class Bus:
                 level = str(message.topic).removeprefix(self._prefix)
                 payload = bytes(message.payload) if isinstance(message.payload, (bytes, bytearray)) else b""
                 if level == "status":
-                    self._hear_status(payload)
+                    self._hear_status(payload, bool(message.retain))
                 elif payload:  # an empty one is our own clearing of a retained command
                     self._hear_command(level.removeprefix("cmd/"), payload, bool(message.retain), self._clock.wire())
         except aiomqtt.MqttError as error:
@@ -306,10 +306,10 @@ class Bus:
         else:
             self._outbox.dropped += 1
 
-    def _hear_status(self, payload: bytes) -> None:
+    def _hear_status(self, payload: bytes, retained: bool) -> None:
         """Our own voice, a late will of ours or of our predecessor, or another daemon."""
-        if not self._born:
-            return  # what an earlier process left behind; the birth replaces it
+        if retained and not self._returning:
+            return  # what an earlier process left behind; it may come before or after our birth, which replaces it
         try:
             status = from_json(payload)
         except NotJson:
