@@ -154,7 +154,7 @@ Phase = Literal["planned", "armed", "running", "paused", "ending", "observing", 
 class Session(Body):
     """The plan of one bed and how far it has come. A bed without a session has only nulls besides `bed`."""
 
-    schema_name = "pumpd.core.session/1"
+    schema_name = "pumpd.session/1"
     pump: Id
     bed: Id
     session_id: str | None
@@ -211,7 +211,7 @@ class Alarm(Body):
 class Alarms(Body):
     """The whole active list. Use `alarm_list`, which keeps it within the size a message may have."""
 
-    schema_name = "pumpd.core.alarms/1"
+    schema_name = "pumpd.alarms/1"
     revision: int
     highest: Priority | None
     active: tuple[Alarm, ...]
