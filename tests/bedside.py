@@ -214,6 +214,8 @@ class Bedside:
             "session_id": args.pop("session_id", self.state.session_id or None),
             "args": args,
         }
+        if given := args.pop("given", None):
+            fields["confirm"] = given
         if confirm:
             shown = self.room.paper.last(f"pump/{self.name}-pump/session")
             fields["confirm"] = {

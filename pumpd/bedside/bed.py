@@ -188,7 +188,7 @@ class Bed:
         now, before = self.session_now(), self.state
         decision = self.house.budget.run(decide, before, event, now)
         self.state = decision.state
-        seq = self._record(event, now, decision)
+        seq = self._record(event, now, before, decision)
         orders: list[ev.Order] = []
         for effect in decision.effects:
             match effect:
@@ -204,10 +204,10 @@ class Bed:
         if before.revision != self.state.revision:
             self.display.session(self.state, self.session_now())
 
-    def _record(self, event: ev.Event, now: float, decision: Decision) -> int:
+    def _record(self, event: ev.Event, now: float, before: State, decision: Decision) -> int:
         """Journal what was decided. Readings without a session are no record; with one they can be spared last."""
         reading = isinstance(event, (ev.PumpReported, ev.Tick)) and not decision.effects
-        if reading and not self.state.has_session:
+        if reading and not self.state.has_session and replace(before, report=None) == replace(self.state, report=None):
             return 0
         by: ev.By | None = getattr(event, "by", None)
         return self.house.logbook.write(

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pumpd.core import events as ev
 from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Override, broken, check
 from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
-from pumpd.core.state import State
+from pumpd.core.state import Sight, State
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
 from pumpd.requests import (
@@ -210,7 +210,9 @@ def _plan(
         raise Rejected("limit", "; ".join(finding.text for finding in proposal.refused_by), request.id)
     if not site.capabilities.control:
         raise Rejected("not_allowed", "this pump can only be monitored, not controlled", request.id)
-    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), state.connected)
+    seen = state.connected if state.sight is not Sight.BLIND else None
+    before = ev.Before(seen, state.report, state.revision, state.orders, tuple(sorted(state.conditions)))
+    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), before)
 
 
 def _arm(request: Request, by: ev.By, *context: object) -> ev.Event:

@@ -54,14 +54,25 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What of the bed outlives a session, so that a session can be replayed from its plan on."""
+
+    connected: Identity | None  # who answers at the port; None when blind
+    report: PumpReport | None
+    revision: int
+    orders: int  # numbers are never used twice, or an old outcome would pass for a new one
+    conditions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanOrdered:
-    """A prescription has been turned into a plan and stands within the limits. Takes nothing over from before."""
+    """A prescription has been turned into a plan and stands within the limits. Takes nothing over but `before`."""
 
     by: By
     session_id: str
     plan: Plan
     rules: Rules
-    connected: Identity | None  # who answers at the port now, None when blind
+    before: Before
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def _to(*phases: Phase) -> Targets:
 
 # A person's orders, phase by phase: order -> the phases it may lead to.
 PERSONS: dict[Phase, dict[type, Targets]] = {
-    IDLE: {ev.PlanOrdered: _to(PLANNED), ev.PumpStopOrdered: _to(IDLE), ev.StandbyOrdered: _to(IDLE)},
+    IDLE: {ev.PlanOrdered: _to(IDLE, PLANNED), ev.PumpStopOrdered: _to(IDLE), ev.StandbyOrdered: _to(IDLE)},
     PLANNED: {
         ev.PlanOrdered: _to(PLANNED),
         ev.ArmOrdered: _to(PLANNED),
@@ -44,7 +44,7 @@ PERSONS: dict[Phase, dict[type, Targets]] = {
         ev.StandbyOrdered: _to(PLANNED),
     },
     ARMED: {
-        ev.PlanOrdered: _to(PLANNED),
+        ev.PlanOrdered: _to(ARMED, PLANNED),
         ev.ArmOrdered: _to(PLANNED, ARMED),
         ev.StartOrdered: _to(ARMED),
         ev.PauseOrdered: _to(ARMED, PAUSED),
@@ -78,13 +78,13 @@ PERSONS: dict[Phase, dict[type, Targets]] = {
         ev.StandbyOrdered: _to(OBSERVING),
     },
     ENDED: {
-        ev.PlanOrdered: _to(PLANNED),
+        ev.PlanOrdered: _to(ENDED, PLANNED),
         ev.PumpStopOrdered: _to(ENDED),
         ev.ReleaseOrdered: _to(ENDED),
         ev.StandbyOrdered: _to(ENDED),
     },
     ABORTED: {
-        ev.PlanOrdered: _to(PLANNED),
+        ev.PlanOrdered: _to(ABORTED, PLANNED),
         ev.PumpStopOrdered: _to(ABORTED),
         ev.ReleaseOrdered: _to(ABORTED),
         ev.StandbyOrdered: _to(ABORTED),

@@ -22,21 +22,23 @@ PRESCRIBER = "prescriber"
 
 
 def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
-    """A new plan takes nothing over; only who answers at the port, and a stop still owed, outlive the old session."""
-    old = turn.state
+    """A new plan takes nothing over from an older session; a stop that is still owed comes first."""
+    if turn.state.halt is not None:
+        turn.refuse(event.by, "busy", "the pump was ordered to stop and has not been read standing yet")
+        return
+    before = event.before
     turn.state = State(
         phase=Phase.PLANNED,
-        sight=Sight.BLIND if event.connected is None else Sight.SEEING,
+        sight=Sight.BLIND if before.connected is None else Sight.SEEING,
         session_id=event.session_id,
-        revision=old.revision,
+        revision=before.revision,
         plan=event.plan,
         rules=event.rules,
         patient_ref=event.plan.prescription.patient_ref,
-        connected=event.connected,
-        report=old.report,
-        orders=old.orders,
-        halt=old.halt,
-        conditions=old.conditions,
+        connected=before.connected,
+        report=before.report,
+        orders=before.orders,
+        conditions=frozenset(before.conditions),
     )
     turn.answer(event.by, "done", session_id=event.session_id, volume_ml=event.plan.volume.value)
 
