@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
 from pumpd.core.limits import CODE_MAX_RATE
 from pumpd.library import DrugLibrary, Syringe, load_drug_library, load_syringes, share_file
-from pumpd.requests import VERBS
+from pumpd.messaging.requests import VERBS
 from pumpd.toml_file import ConfigError, Table, at, fill, read_toml
 from pumpd.units import MlPerHour
 

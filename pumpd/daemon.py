@@ -17,14 +17,11 @@ from pathlib import Path
 import structlog
 
 from pumpd import config as cfg
-from pumpd.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
-from pumpd.auth import Gate, Origin
+from pumpd.bedside.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
 from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REPEAT_S, House, Setup
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import Proposal, Site
 from pumpd.bedside.ward import Ward
-from pumpd.broker import EmbeddedBroker, find_mosquitto
-from pumpd.bus import Bus, Hooks, OtherMaster
 from pumpd.clock import Clock, SystemClock
 from pumpd.core import events as ev
 from pumpd.core.alarms import CATALOGUE
@@ -32,10 +29,13 @@ from pumpd.core.state import State
 from pumpd.driver import Line
 from pumpd.line.link import OpenPipe
 from pumpd.line.ports import open_port
-from pumpd.local import LocalServer
-from pumpd.messages import Alarm, Health, Heartbeat, Info, Priority, Stamper, Status, alarm_list, schemas
+from pumpd.messaging.auth import Gate, Origin
+from pumpd.messaging.broker import EmbeddedBroker, find_mosquitto
+from pumpd.messaging.bus import Bus, Hooks, OtherMaster
+from pumpd.messaging.local import LocalServer
+from pumpd.messaging.messages import Alarm, Health, Heartbeat, Info, Priority, Stamper, Status, alarm_list, schemas
+from pumpd.messaging.outlet import Outlet
 from pumpd.office import Office, remembered_ids
-from pumpd.outlet import Outlet
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 from pumpd.registry import Registry, check, find_drivers

@@ -9,19 +9,19 @@ from typing import Any
 
 import structlog
 
-from pumpd.annunciator import Annunciator
-from pumpd.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
 from pumpd.bedside import views
+from pumpd.bedside.annunciator import Annunciator
 from pumpd.bedside.desk import Proposal
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
 from pumpd.core import events as ev
 from pumpd.core.state import State
-from pumpd.messages import Ack
-from pumpd.outlet import Outlet
+from pumpd.messaging.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
+from pumpd.messaging.messages import Ack
+from pumpd.messaging.outlet import Outlet
+from pumpd.messaging.requests import AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
-from pumpd.requests import AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
 
 COMMAND = "command:"  # the journal's small memory keeps request ids under this
 log = structlog.get_logger(__name__)

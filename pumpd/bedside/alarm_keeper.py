@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pumpd.bedside.display import Display
 from pumpd.core import events as ev
 from pumpd.core.alarms import Alarm, Board
-from pumpd.encode import timestamp
+from pumpd.messaging.encode import timestamp
 from pumpd.records.recall import ALARM, ALARM_OVER, alarm_text
 
 if TYPE_CHECKING:

@@ -28,11 +28,11 @@ from pumpd.core.state import Sight, State
 from pumpd.driver import PumpError
 from pumpd.line import link as wire
 from pumpd.line.talk import Deadline
-from pumpd.outlet import Outlet
+from pumpd.messaging.outlet import Outlet
+from pumpd.messaging.requests import PlanArgs, Rejected, Request
 from pumpd.records.journal import Row
 from pumpd.records.logbook import Logbook
 from pumpd.records.recall import recall, row_text
-from pumpd.requests import PlanArgs, Rejected, Request
 
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this

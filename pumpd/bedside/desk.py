@@ -1,6 +1,6 @@
 """From a request to an event of the session, or to a refusal with its reason. Pure: no I/O, no time of its own.
 
-The form and the freshness of a request were judged before (`pumpd.requests`, `pumpd.auth`). Here it is held against the
+The form and the freshness of a request were judged before (`messaging.requests`, `messaging.auth`). Here it is held against the
 session it means, and turned into the units of the core.
 """
 
@@ -16,7 +16,7 @@ from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make
 from pumpd.core.state import Sight, State
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
-from pumpd.requests import (
+from pumpd.messaging.requests import (
     STOPPING,
     ArmArgs,
     ContainerArgs,

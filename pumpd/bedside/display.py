@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from pumpd import messages
 from pumpd.bedside import views
 from pumpd.bedside.desk import Site
 from pumpd.clock import Clock
@@ -13,8 +12,9 @@ from pumpd.core.alarms import Alarm, Board
 from pumpd.core.state import State
 from pumpd.driver import Identity
 from pumpd.line.link import LinkPhase
-from pumpd.messages import Connection, Description
-from pumpd.outlet import Outlet
+from pumpd.messaging import messages
+from pumpd.messaging.messages import Connection, Description
+from pumpd.messaging.outlet import Outlet
 
 UNITS = {"rate": "mL/h", "volume": "mL", "time": "s"}
 

@@ -17,7 +17,7 @@ from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
 from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
-from pumpd.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
+from pumpd.messaging.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
 
 TelemetryState = Literal[

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from pumpd.clock import Clock
-from pumpd.encode import timestamp
-from pumpd.messages import Event
-from pumpd.outlet import Outlet
+from pumpd.messaging.encode import timestamp
+from pumpd.messaging.messages import Event
+from pumpd.messaging.outlet import Outlet
 from pumpd.records.journal import Journal
 
 

@@ -29,8 +29,8 @@ from pumpd.config import (
     load_syringes,
 )
 from pumpd.core.alarms import CATALOGUE
+from pumpd.messaging.requests import VERBS
 from pumpd.registry import check, find_drivers
-from pumpd.requests import VERBS
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLES = sorted(path for path in CONFIG.glob("*.toml") if path.stem not in ("drug-library", "syringes"))

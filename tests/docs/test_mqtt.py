@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from pumpd.messages import TOPICS, Topic
-from pumpd.requests import VERBS, Form, Reason, Request, parse_request
+from pumpd.messaging.messages import TOPICS, Topic
+from pumpd.messaging.requests import VERBS, Form, Reason, Request, parse_request
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
 

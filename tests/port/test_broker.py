@@ -10,12 +10,12 @@ import pytest
 from brokers import answers, mosquitto_program
 from structlog.testing import capture_logs
 
-from pumpd.broker import EmbeddedBroker, NoBroker, find_mosquitto
+from pumpd.messaging.broker import EmbeddedBroker, NoBroker, find_mosquitto
 
 WAIT_S = 10.0
 PARENT = """
 import asyncio, sys
-from pumpd.broker import EmbeddedBroker
+from pumpd.messaging.broker import EmbeddedBroker
 
 async def main():
     broker = EmbeddedBroker(sys.argv[1] or None)

@@ -14,10 +14,10 @@ import aiomqtt
 import pytest
 from brokers import Mosquitto, free_port
 
-from pumpd.bus import Bus, Hooks, OtherMaster, broker_address
 from pumpd.clock import SystemClock
-from pumpd.messages import Ack, Connection, Event, Stamper, Status, Telemetry
-from pumpd.outlet import Outlet
+from pumpd.messaging.bus import Bus, Hooks, OtherMaster, broker_address
+from pumpd.messaging.messages import Ack, Connection, Event, Stamper, Status, Telemetry
+from pumpd.messaging.outlet import Outlet
 
 STATION = "ward3"
 WAIT_S = 8.0

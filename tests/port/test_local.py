@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pumpd.clock import SystemClock
-from pumpd.local import LINE_MAX, LOST_MAX, WAITING_MAX_BYTES, LocalClient, LocalServer, SocketBusy
-from pumpd.messages import MAX_MESSAGE_BYTES, Ack, Stamper
-from pumpd.outlet import Outlet
-from pumpd.requests import parse_request
+from pumpd.messaging.local import LINE_MAX, LOST_MAX, WAITING_MAX_BYTES, LocalClient, LocalServer, SocketBusy
+from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Ack, Stamper
+from pumpd.messaging.outlet import Outlet
+from pumpd.messaging.requests import parse_request
 
 WAIT_S = 8.0
 UUID = "0e0e0e0e-0000-4000-8000-000000000001"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pumpd.annunciator import REPEAT_S, Annunciator, Bell, Command, SounderFailed, Tones, find_player
-from pumpd.messages import Priority
-from pumpd.tones import MELODIES, NOTES_HZ, melody
+from pumpd.bedside.annunciator import REPEAT_S, Annunciator, Bell, Command, SounderFailed, Tones, find_player
+from pumpd.bedside.tones import MELODIES, NOTES_HZ, melody
+from pumpd.messaging.messages import Priority
 
 PRIORITIES: tuple[Priority, ...] = ("high", "medium", "low")
 

@@ -5,8 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pumpd.auth import Admitted, Arrived, Gate, Origin, Refused, Remembered, Repeated, accepted_verbs, is_loopback
-from pumpd.requests import STOPPING, VERBS
+from pumpd.messaging.auth import (
+    Admitted,
+    Arrived,
+    Gate,
+    Origin,
+    Refused,
+    Remembered,
+    Repeated,
+    accepted_verbs,
+    is_loopback,
+)
+from pumpd.messaging.requests import STOPPING, VERBS
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LOOPBACK = "mqtt://127.0.0.1:1883"
@@ -155,7 +165,7 @@ def test_ids_are_remembered_for_a_day(hours: float, known: bool) -> None:
 
 
 def test_memory_is_bounded_and_the_oldest_id_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumpd.auth.MEMORY_MAX", 3)
+    monkeypatch.setattr("pumpd.messaging.auth.MEMORY_MAX", 3)
     gate = Gate(ALL, LOOPBACK)
     for number in range(5):
         judged(gate, arrived("snapshot", number=number))

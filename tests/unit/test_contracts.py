@@ -19,7 +19,7 @@ BREAKS = {  # contract: (module, a line that must not stand there)
     "drivers import only": ("drivers/newera.py", "from pumpd.core import limits"),
     "pumpd never imports": ("pumpd/clock.py", "import simulator.physics"),
     "the core decides": ("pumpd/core/plan.py", "import time"),
-    "only pumpd.bus": ("pumpd/records/journal.py", "import aiomqtt"),
+    "only pumpd.messaging": ("pumpd/records/journal.py", "import aiomqtt"),
     "only pumpd.line.ports": ("drivers/newera.py", "import serial"),
 }
 INDIRECT = {

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pumpd import messages
-from pumpd.encode import NotJson, from_json, timestamp, to_json
-from pumpd.messages import (
+from pumpd.messaging import messages
+from pumpd.messaging.encode import NotJson, from_json, timestamp, to_json
+from pumpd.messaging.messages import (
     MAX_MESSAGE_BYTES,
     TOPICS,
     Ack,
@@ -28,7 +28,7 @@ from pumpd.messages import (
     matches,
     rule,
 )
-from pumpd.requests import TEXT_MAX, VERBS, PlanArgs, Rejected, needs_bed, parse_request
+from pumpd.messaging.requests import TEXT_MAX, VERBS, PlanArgs, Rejected, needs_bed, parse_request
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, 999_900, tzinfo=UTC)
 CONTAINER = {"kind": "syringe", "make": "BD", "size_ml": 50, "diameter_mm": "26.7", "fill_ml": 40}

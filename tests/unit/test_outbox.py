@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pumpd.messages import Event, Stamper, Status
-from pumpd.outbox import CROWDED, RECORDS_MAX, Outbox, Parcel
-from pumpd.outlet import Outlet
+from pumpd.messaging.messages import Event, Stamper, Status
+from pumpd.messaging.outbox import CROWDED, RECORDS_MAX, Outbox, Parcel
+from pumpd.messaging.outlet import Outlet
 
 
 def state(topic: str, payload: bytes = b"") -> Parcel:

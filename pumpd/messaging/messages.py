@@ -1,6 +1,6 @@
 """Everything pumpd says on the bus: the table of topics, one model for each body, the envelope. See docs/mqtt.md.
 
-Commands that come in are in `pumpd.requests`. Topics are named here without the prefix `pumpd/1/<station>/`; only the
+Commands that come in are in `requests`. Topics are named here without the prefix `pumpd/1/<station>/`; only the
 bus adds it. Unknown is None with a quality, never 0. Decimals arrive rounded to the pump's resolution and stay so.
 """
 
@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, StringConstraints
 
 from pumpd.clock import Clock
-from pumpd.encode import from_json, members, timestamp, to_json
+from pumpd.messaging.encode import from_json, members, timestamp, to_json
 
 CONTRACT_VERSION = 1  # major version of the contract, second level of every topic
 MAX_MESSAGE_BYTES = 16 * 1024  # contract, envelope: what the smallest reader must be able to hold
@@ -298,7 +298,7 @@ class Topic:
     retained: bool
     qos: int
     expiry_s: int | None
-    body: type[Body] | None  # None: a request, see pumpd.requests
+    body: type[Body] | None  # None: a request, see pumpd.messaging.requests
     replayable: bool = False
     filter: str = field(init=False)
 

@@ -11,7 +11,7 @@ import wave
 from array import array
 from collections.abc import Mapping
 
-from pumpd.messages import Priority
+from pumpd.messaging.messages import Priority
 
 SAMPLE_RATE_HZ = 16_000  # twice the highest partial and more; a higher one only costs start-up time
 NOTES_HZ = {"c": 261.6, "d": 293.7, "e": 329.6, "g": 392.0, "C": 523.3}  # equal temperament, a' = 440 Hz

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from pumpd.messages import Body, Stamper, Status, rule
+from pumpd.messaging.messages import Body, Stamper, Status, rule
 
 
 class Sink(Protocol):

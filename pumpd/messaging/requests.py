@@ -1,6 +1,6 @@
 """Requests that come in on `cmd/<verb>` or the local socket: read, checked field by field, or refused in clear words.
 
-Only the form is judged here. Who may, how fresh and how often is `pumpd.auth`; whether it fits the session and its
+Only the form is judged here. Who may, how fresh and how often is `auth`; whether it fits the session and its
 limits is the session core. Numbers may be JSON numbers or text and never pass through a float.
 """
 
@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from pumpd.encode import NotJson, from_json
-from pumpd.messages import MAX_MESSAGE_BYTES, Id
+from pumpd.messaging.encode import NotJson, from_json
+from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Id
 
 AUDIO_PAUSE_MAX_S = 120  # contract, alarms: a pause of the sound ends within 2 minutes
 TTL_MAX_MS = 60_000  # contract, topics: the longest expiry a command has

@@ -26,10 +26,10 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from pumpd.clock import Clock
-from pumpd.encode import NotJson, from_json, timestamp
-from pumpd.messages import as_replayed, prefix
-from pumpd.outbox import Outbox, Parcel
-from pumpd.requests import STOPPING
+from pumpd.messaging.encode import NotJson, from_json, timestamp
+from pumpd.messaging.messages import as_replayed, prefix
+from pumpd.messaging.outbox import Outbox, Parcel
+from pumpd.messaging.requests import STOPPING
 
 KEEPALIVE_S = 10  # contract, connecting: the broker publishes the will after 1.5 times this silence
 ANSWER_TIMEOUT_S = 3.0  # CONNACK, SUBACK, the last PUBACK; a broker slower than this is no help to a bed

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum
 from urllib.parse import urlsplit
 
-from pumpd.requests import STOPPING, VERBS, Reason, Rejected, Request, parse_request
+from pumpd.messaging.requests import STOPPING, VERBS, Reason, Rejected, Request, parse_request
 
 CLOCKS_DIFFER_S = 5.0  # contract, commands: beyond it the sender's time says nothing
 PUMP_STOP_MAX_AGE_S = 60.0  # contract, commands: by arrival, the only clock a stop trusts

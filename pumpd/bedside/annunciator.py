@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from pumpd.messages import Priority
-from pumpd.tones import melody
+from pumpd.bedside.tones import melody
+from pumpd.messaging.messages import Priority
 
 # From one burst to the next, in seconds of wire time. Ours: high is hardly ever silent, low only reminds.
 REPEAT_S: Mapping[Priority, float] = {"high": 5.0, "medium": 15.0, "low": 30.0}

@@ -24,9 +24,9 @@ from typing import Any, Self
 import structlog
 
 from pumpd.clock import Clock
-from pumpd.encode import NotJson, from_json, timestamp, to_json
-from pumpd.messages import MAX_MESSAGE_BYTES, matches
-from pumpd.requests import UUID
+from pumpd.messaging.encode import NotJson, from_json, timestamp, to_json
+from pumpd.messaging.messages import MAX_MESSAGE_BYTES, matches
+from pumpd.messaging.requests import UUID
 
 SOCKET_MODE = 0o660  # owner and group: the clinic's technician puts the nurses' account into the group
 TTL_MS = 5000  # filled in where the sender leaves it out; no network lies between
