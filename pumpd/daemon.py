@@ -18,7 +18,7 @@ import structlog
 
 from pumpd import config as cfg
 from pumpd.bedside.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
-from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REPEAT_S, House, Setup
+from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REACTION_S, REPEAT_S, House, Setup
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import Proposal, Site
 from pumpd.bedside.ward import Ward
@@ -99,19 +99,7 @@ class Station:
         self.office.wards = self.wards
 
     def _setup(self, name: str, bed: cfg.Bed) -> Setup:
-        pump = self._registry.open(bed.pump)
-        period = max(POLL_LEAST_S, pump.capabilities.poll_s / bed.speed)
-        site = Site(
-            pump=pump,
-            drugs=dict(self.config.drug_library.drugs),
-            syringes=self.config.syringes,
-            simulated=bed.simulated,
-            auto_restore=bed.restore == "auto",
-            keypad_lock=bed.pump.keypad_lock,
-            observation_s=bed.observation_min * 60.0,
-            poll_s=period * bed.speed,
-            max_rate=bed.pump.max_rate,
-        )
+        site = site_of(self.config, bed, self._registry)
         return Setup(name, f"{name}-pump", bed.pump.driver, site, float(bed.speed))
 
     def _new_id(self) -> str:
@@ -338,6 +326,24 @@ class Station:
                 memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             ),
         )
+
+
+def site_of(config: cfg.Config, bed: cfg.Bed, registry: Registry) -> Site:
+    """What a bed of the configuration offers to plan with. Raises BadSetting, ConfigError."""
+    pump = registry.open(bed.pump)
+    period = max(POLL_LEAST_S, pump.capabilities.poll_s / bed.speed)
+    return Site(
+        pump=pump,
+        drugs=dict(config.drug_library.drugs),
+        syringes=config.syringes,
+        simulated=bed.simulated,
+        auto_restore=bed.restore == "auto",
+        keypad_lock=bed.pump.keypad_lock,
+        observation_s=bed.observation_min * 60.0,
+        poll_s=period * bed.speed,
+        reaction_s=REACTION_S * bed.speed,
+        max_rate=bed.pump.max_rate,
+    )
 
 
 def _serial(pump: cfg.PumpConfig, line: Line) -> OpenPipe:

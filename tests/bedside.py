@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from drivers.newera import DRIVER
-from pumpd.auth import Gate, Origin
-from pumpd.bedside.bed import House, Setup
+from pumpd.bedside.bed import REACTION_S, House, Setup
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import CHECKLIST, Proposal, Site
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
 from pumpd.core import events as ev
 from pumpd.core.state import State
-from pumpd.encode import timestamp
 from pumpd.library import load_drug_library, load_syringes, share_file
-from pumpd.messages import Stamper
+from pumpd.messaging.auth import Gate, Origin
+from pumpd.messaging.encode import timestamp
+from pumpd.messaging.messages import Stamper
+from pumpd.messaging.outlet import Outlet
+from pumpd.messaging.requests import VERBS
 from pumpd.office import Office
-from pumpd.outlet import Outlet
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
-from pumpd.requests import VERBS
 from pumpd.testing import MemoryPort, VirtualClock
 from simulator.device import Device
 
@@ -147,6 +147,7 @@ class Bedside:
             keypad_lock=False,
             observation_s=observation_s,
             poll_s=poll_s,
+            reaction_s=REACTION_S * speed,
             max_rate=None,
         )
         self.setup = Setup(name, f"{name}-pump", "newera", self.site, speed)

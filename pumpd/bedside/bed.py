@@ -36,6 +36,7 @@ from pumpd.records.recall import recall, row_text
 
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this
+REACTION_S = 0.02  # wire seconds a stop takes to act, generously: 5 ms are our target, 10 ms pass at 19200 baud
 LEASE_S = 2.0  # wire seconds, or half the pump's watchdog (S16)
 PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journal
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
@@ -108,6 +109,7 @@ class Bed:
         self._stale = Deadline(clock, lambda _: self._gone_stale())
         self._unconfirmed = Deadline(clock, lambda _: self.feed(ev.StopUnconfirmed()))
         self._unconfirmed_set = False
+        self._wake_at: float | None = None
         self._wake = Deadline(clock, lambda _: self.feed(ev.Tick()))
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -186,6 +188,8 @@ class Bed:
 
     def _take(self, event: ev.Event) -> None:
         now, before = self.session_now(), self.state
+        if isinstance(event, ev.Tick) and self._wake_at is not None:
+            now = max(now, self._wake_at)  # a timer may fire a rounding error early, which would ask again for ever
         decision = self.house.budget.run(decide, before, event, now)
         self.state = decision.state
         seq = self._record(event, now, before, decision)
@@ -233,7 +237,7 @@ class Bed:
 
     def _set_timers(self, decision: Decision) -> None:
         now, state = self.house.clock.wire(), self.state
-        wake_at = decision.wake_at
+        wake_at = self._wake_at = decision.wake_at
         self._wake.set(inf if wake_at is None else now + max(0.0, wake_at - self.session_now()) / self.setup.speed)
         if state.halt is None:
             self._unconfirmed_set = False

@@ -47,6 +47,7 @@ class Site:
     keypad_lock: bool
     observation_s: float
     poll_s: float  # session seconds between two polls
+    reaction_s: float  # session seconds a stop takes to act
     max_rate: MlPerHour | None
 
     def fitted(self, diameter_mm: Decimal) -> Fitted:
@@ -189,6 +190,7 @@ def rules_for(proposal: Proposal, site: Site) -> ev.Rules:
         fitted=proposal.fitted,
         limits=proposal.limits,
         poll_s=site.poll_s,
+        reaction_s=site.reaction_s,
         auto_restore=site.auto_restore,
         keypad_lock=site.keypad_lock,
         observation_s=site.observation_s,

@@ -358,15 +358,20 @@ def _after(turn: Turn, report: PumpReport) -> None:
 
 
 def predicted_end(turn: Turn) -> float | None:
-    """When the plan's volume could be in at the earliest, less one poll: the moment to stop a pump whose own limit
-    does not end the infusion in time (it was started at its keypad, or sight was lost). None while its limit covers."""
-    state = turn.state
-    if state.phase is not Phase.RUNNING or state.limit_covers or not state.volumes.rate_high:
+    """When the plan's volume can be in at the earliest, less the time a stop takes: the moment to stop the pump.
+
+    The pump's own limit would end it in the same moment; but whether that limit still counts from the start nobody can
+    read off the pump (two stops and a run at its keypad between two polls begin it anew), so it is the second barrier.
+    While it surely covers, the tighter of our two upper bounds is enough; else the wider one counts (S1).
+    """
+    state, volumes = turn.state, turn.state.volumes
+    if state.phase is not Phase.RUNNING or not volumes.rate_high:
         return None
-    rest = turn.plan.volume - state.volumes.most(turn.step)
+    given = volumes.surely_most(turn.step) if state.limit_covers else volumes.most(turn.step)
+    rest = turn.plan.volume - given
     if rest <= Ml(0):
         return turn.now
-    return state.volumes.at + max(0.0, state.volumes.rate_high.seconds_for(rest) - turn.rules.poll_s)
+    return volumes.at + max(0.0, volumes.rate_high.seconds_for(rest) - turn.rules.reaction_s)
 
 
 def stop_at_predicted_end(turn: Turn) -> None:

@@ -44,6 +44,7 @@ class Rules:
     fitted: Fitted
     limits: DrugLimits
     poll_s: float  # session seconds between two polls
+    reaction_s: float  # session seconds from deciding on a stop to the pump's standing
     auto_restore: bool = False  # only where every device is simulated
     keypad_lock: bool = False
     observation_s: float = 7200.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pumpd.core.events import By, Order, Rules
+from pumpd.core.events import Begin, By, Order, Rules
 from pumpd.core.plan import Plan
 from pumpd.core.watch import ZERO, Volumes
 from pumpd.driver import Identity, PumpReport, Settings
@@ -112,6 +112,16 @@ class State:
     def has_session(self) -> bool:
         """A session that is not over."""
         return self.phase not in (Phase.IDLE, Phase.ENDED, Phase.ABORTED)
+
+    @property
+    def proved(self) -> bool:
+        """Nobody but our pump can be at the port; while blind nobody is there to get an order."""
+        return self.sight is not Sight.VERIFYING and "pump_not_proved" not in self.conditions
+
+    @property
+    def starting(self) -> bool:
+        """A start or resume is on its way, so the pump may be infusing already."""
+        return self.pending is not None and isinstance(self.pending.order, Begin)
 
     @property
     def should_move(self) -> bool:

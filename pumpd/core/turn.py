@@ -15,6 +15,8 @@ from pumpd.units import Ml, MlPerHour
 
 _changed = changer(State)
 
+NOT_SENT = 0  # the number of a stop that waits; orders count from 1
+
 
 class Turn:
     """What the handlers write on. `state` is replaced, never changed; nothing here knows a rule of the therapy."""
@@ -49,6 +51,12 @@ class Turn:
         if self._step is None:
             self._step = self.rules.fitted.counter.step_at(self.plan.volume.value)
         return self._step
+
+    @property
+    def rate_max(self) -> MlPerHour:
+        """The highest rate of the pump with this container, or of the configuration."""
+        pump = MlPerHour(self.rules.fitted.rates.most)
+        return min(pump, self.rules.max_rate or pump, key=lambda rate: rate.value)
 
     @property
     def planned_rate(self) -> MlPerHour:
@@ -98,17 +106,23 @@ class Turn:
         self.effects.append(order)
         self.answer(by, "accepted")
 
-    def halt(self, by: By | None = None) -> None:
-        """STOP. Every older order ends here; the latch stands until a reading says "standing"."""
+    def halt(self, by: By | None = None, *, whoever: bool = False) -> None:
+        """STOP. Every older order ends here; the latch stands until a reading says "standing".
+
+        A pump that is not proved to be ours gets it only when a person means `whoever` is there (S15); else it waits.
+        """
         self.drop_pending("preempted", "a stop took the line")
         latch = self.state.halt
         asked_by = (*(latch.asked_by if latch else ()), *((by,) if by else ()))
+        since = latch.since if latch else self.now
         self.answer(by, "accepted")
         if latch is not None and latch.in_flight:
             self.become(halt=replace(latch, asked_by=asked_by))
             return
+        if not (self.state.proved or whoever):
+            self.become(halt=HaltLatch(since, NOT_SENT, False, asked_by))
+            return
         number = self.state.orders + 1
-        since = latch.since if latch else self.now
         self.become(orders=number, halt=HaltLatch(since, number, True, asked_by))
         self.effects.append(Halt(number))
 
@@ -127,8 +141,8 @@ class Turn:
         self.become(elapsed=self.state.elapsed_at(moment), run_since=None)
 
     def go(self, phase: Phase) -> None:
-        """Change the phase; the clock runs in RUNNING only."""
-        if phase is not Phase.RUNNING and self.state.run_since is not None:
+        """Change the phase; the clock runs in RUNNING, and on through a restart of the program (S11)."""
+        if phase not in (Phase.RUNNING, Phase.RECOVERING) and self.state.run_since is not None:
             self.stop_clock()
         self.become(phase=phase)
 

@@ -46,6 +46,10 @@ class Volumes:
         counted = self.counted + Ml(step) if self.counted else self.counted
         return max(counted, self.high, key=lambda volume: volume.value)
 
+    def surely_most(self, step: Decimal) -> Ml:
+        """The tighter upper bound: true as long as both the counter and the reported rate are."""
+        return min(self.counted + Ml(step), self.high, key=lambda volume: volume.value) if self.counted else self.high
+
     def apart(self, planned: Ml, step: Decimal) -> Ml:
         """How far the three volumes stand apart at the widest. The counter reads up to one `step` low."""
         top, bottom = self.counted + Ml(step), self.counted
@@ -84,14 +88,16 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
     )
 
 
-def read_after_gap(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour, step: Decimal) -> Volumes:
+def read_after_gap(
+    volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour, step: Decimal, possible: Ml
+) -> Volumes:
     """The first reading after a loss of sight: only the counter can tell what happened in between.
 
-    The integrated interval takes the counter's increment for the gap, never more than the last known rate allows.
+    The integrated interval takes the counter's increment for the gap, never more than was `possible`.
     """
     low_rate, high_rate = _rates(report, top_rate)
     counted = _count(volumes, report.counted)
-    possible = max(volumes.rate_high, high_rate, key=_value).over(max(0.0, now - volumes.at))
+    possible = max(possible, high_rate.over(max(0.0, now - volumes.at)), key=_value)
     if report.counted is None or counted.segments != volumes.segments:
         least, most = ZERO, possible
     else:
@@ -102,14 +108,17 @@ def read_after_gap(volumes: Volumes, report: PumpReport, now: float, top_rate: M
     return _changed(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)
 
 
-def plausible_count(volumes: Volumes, report: PumpReport, now: float, step: Decimal, power_lost: bool) -> bool:
-    """S15: could our pump's counter read this by now? After a power loss it may have begun again at zero."""
+def plausible_count(volumes: Volumes, report: PumpReport, possible: Ml, step: Decimal, power_lost: bool) -> bool:
+    """S15: could our pump's counter read this by now, if it gave at most `possible` since the last reading?
+
+    After a power loss it may have begun again at zero.
+    """
     if report.counted is None or volumes.last_count is None:
         return True
-    possible = volumes.rate_high.over(max(0.0, now - volumes.at)) + Ml(step) + Ml(step)
-    if power_lost and report.counted <= possible:
+    grown = possible + Ml(step) + Ml(step)
+    if power_lost and report.counted <= grown:
         return True
-    return volumes.last_count <= report.counted <= volumes.last_count + possible
+    return volumes.last_count <= report.counted <= volumes.last_count + grown
 
 
 def tolerance(volume: Ml, step: Decimal, rate: MlPerHour, poll_s: float, share: Decimal = APART_SHARE) -> Ml:

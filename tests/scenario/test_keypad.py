@@ -153,21 +153,20 @@ async def test_a_keypad_run_after_a_stop_never_gives_more_than_the_plan(how: str
         if bed.truth["alarm"]:
             bed.key("run")  # the first key only acknowledges the alarm
         bed.key("run")
-        await asyncio.sleep(4 * 3600)
+        await bed.until(lambda: not bed.truth["infusing"], step_s=5)
+        await asyncio.sleep(60)
         assert bed.given <= PLANNED_ML + 1e-9
         assert not bed.truth["infusing"]
 
 
-@pytest.mark.parametrize("how", ["keypad stop", "doubled stop"])
-async def test_a_keypad_run_after_the_end_gives_no_second_dose(how: str) -> None:
+async def test_a_keypad_run_at_100_percent_gives_no_second_dose() -> None:
     bed = Bedside(Room())
     async with ward(bed):
         await bed.running()
         await bed.until(lambda: bed.phase == "observing", step_s=1)
-        await stopped_at_the_pump(bed, how)
         bed.key("run")
-        await asyncio.sleep(3600)
-        assert bed.given <= PLANNED_ML + 0.001 + 1e-9, "the smallest limit a pump can hold"
+        await asyncio.sleep(600)
+        assert bed.given <= PLANNED_ML + 1e-9, "the smallest limit a pump can hold is all that is left"
 
 
 async def test_a_start_at_the_keypad_after_a_pause_by_us_is_stopped_each_time() -> None:
@@ -208,7 +207,7 @@ async def test_any_change_at_an_armed_pump_un_arms_it() -> None:
         bed.do("set_rate", ml_h=60.0)
         await bed.until(lambda: bed.phase == "planned", within_s=TWO_POLLS_S)
         assert "unarmed" in bed.alarms
-        assert (await bed.order("session.start", confirm=True))["reason"] == "wrong_phase"
+        assert (await bed.order("session.start"))["reason"] == "wrong_phase"
 
 
 async def test_a_keypad_run_of_an_armed_pump_is_stopped() -> None:

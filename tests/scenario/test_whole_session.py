@@ -59,9 +59,8 @@ async def test_after_the_end_the_smallest_limit_stays_in_the_pump() -> None:
         for _ in range(3):
             bed.key("run")
             await asyncio.sleep(30)
+            assert not bed.truth["infusing"]
         assert bed.given <= done + 3 * 0.001 + 1e-9
-        assert not bed.truth["infusing"]
-        assert "infusing_against_plan" in bed.raised or bed.given <= done + 0.003
 
 
 async def test_a_released_pump_is_left_alone() -> None:
