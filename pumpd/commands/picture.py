@@ -73,8 +73,8 @@ class Picture:
             return NOTHING
         return sample
 
-    def alarms_of(self, bed: str) -> list[Message]:
-        """The alarms that stand at a bed, highest first."""
+    def alarms_of(self, bed: str | None) -> list[Message]:
+        """The alarms that stand at a bed, or (None) at the station itself, highest first."""
         return [alarm for alarm in self.alarms.get("active", []) if alarm["bed"] == bed]
 
     @property

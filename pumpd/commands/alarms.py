@@ -1,0 +1,92 @@
+"""`pumpd alarms ...`: what is wrong, who has seen it, silence for a while."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from pumpd.commands.orders import orders
+from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Where, Who
+from pumpd.commands.screen import alarm_line, out
+from pumpd.messaging.encode import to_json
+
+alarms = App(
+    name="alarms", group="At the bed", help="List the alarms that stand, acknowledge or reset one, pause the sound."
+)
+
+
+@alarms.default
+async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
+    """List the alarms that stand, the highest first; the last column is the id that `ack` and `reset` take.
+
+    pumpd alarms
+
+    Parameters
+    ----------
+    json
+        Print the daemon's list as JSON.
+    """
+    picture = await where.reach().look(lambda picture: picture.heartbeat_at is not None and bool(picture.alarms))
+    if json:
+        out.print(to_json(picture.alarms), soft_wrap=True)
+        return DONE
+    for alarm in picture.alarms.get("active", []):
+        out.print(alarm_line(alarm))
+    if not picture.alarms.get("active"):
+        out.print("no alarms", style="green")
+    if picture.alarms_late:
+        out.print("this list may be incomplete; ask again", style="bold magenta")
+    if picture.alarms.get("audio_paused_until"):
+        by = picture.alarms["audio_paused_by"]
+        out.print(f"the sound is paused by {by} until {picture.alarms['audio_paused_until']}", style="yellow")
+    return DONE
+
+
+@alarms.command
+async def ack(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+    """Silence one alarm and record who saw it.
+
+    pumpd alarms ack 3f2a90c1d4e5
+
+    Parameters
+    ----------
+    alarm_id
+        The alarm's id, from `pumpd alarms`.
+    """
+    return await orders(where, who, "").send("alarm.ack", None, {"alarm_id": alarm_id})
+
+
+@alarms.command
+async def reset(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+    """Take a latched alarm off the list once its cause is gone.
+
+    pumpd alarms reset 3f2a90c1d4e5
+
+    Parameters
+    ----------
+    alarm_id
+        The alarm's id, from `pumpd alarms`.
+    """
+    return await orders(where, who, "").send("alarm.reset", None, {"alarm_id": alarm_id})
+
+
+@alarms.command
+async def pause(seconds: int, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+    """Pause the sound on all displays, for 120 seconds at most; a new or higher alarm ends it.
+
+    pumpd alarms pause 60
+
+    Parameters
+    ----------
+    seconds
+        How long.
+    """
+    return await orders(where, who, "").send("audio.pause", None, {"seconds": seconds})
+
+
+@alarms.command
+async def resume(*, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+    """Let the alarms sound again.
+
+    pumpd alarms resume
+    """
+    return await orders(where, who, "").send("audio.resume")

@@ -1,0 +1,448 @@
+"""`pumpd demo`: a whole session against a simulated pump, and what the simulator knows of it afterwards.
+
+The demo is a client like any other: simulator and daemon are processes of their own, orders go over the local socket,
+messages are counted on the bus. Its verdict compares what the daemon believes with what the pump truly gave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, validators
+from rich import box
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pumpd.bedside.desk import CHECKLIST
+from pumpd.commands.children import Child, child
+from pumpd.commands.picture import Message, Picture
+from pumpd.commands.reach import DONE, REFUSED, Failed, Reach, Where, within
+from pumpd.commands.screen import NOT_CERTIFIED, alarm_line, bed, clock, out, plain
+from pumpd.messaging.local import LocalClient
+
+SPEED_MOST = 120  # polls are 0.1 s apart on the wire: faster, each one spans more than 12 s of the session
+SESSION_S = 45 * 60
+BED, PUMP, STATION, PATIENT = "one", "one-pump", "demo", "demo-patient"
+READY_S = 30.0  # wire seconds for a cold start of simulator or daemon on a slow machine
+SLACK_S = 60.0  # wire seconds beyond the computed end after which the demo gives up
+AGREE_SHARE = Decimal("0.01")  # belief and truth may differ by this share of the plan: two counter steps are 0.03 %
+NEARLY_NOTHING = Decimal("0.000001")  # mL; the truth is a binary float
+WHO = {"actor": "demo", "role": "nurse", "origin": "pumpd-demo"}
+PLAN: dict[str, Any] = {
+    "patient_ref": PATIENT,
+    "drug": "ketamine",
+    "weight_kg": 70,
+    "dose_mg_per_kg": Decimal("0.5"),
+    "concentration_mg_ml": 1,
+    "duration_min": 45,
+    "container": {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
+}
+CONFIG = """\
+[station]
+id = "{station}"
+data_dir = "."
+
+[bus]
+url = "embedded"
+allow = ["session.plan", "session.arm", "session.start", "session.pause", "session.resume", "session.stop",
+  "session.restore", "session.accept", "session.finish", "session.end", "session.release", "pump.stop",
+  "alarm.ack", "alarm.reset", "audio.pause", "audio.resume"]
+
+[annunciator]
+kind = "none"
+
+[log]
+format = "json"
+
+[bed.{bed}]
+speed = {speed}
+observation_min = 120
+
+[bed.{bed}.pump]
+driver = "newera"
+port = "{port}"
+simulated = true
+laboratory = true
+"""
+
+
+async def demo(
+    *,
+    speed: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=SPEED_MOST))] = 60,
+    stay: bool = False,
+) -> int:
+    """Run a whole 45-minute session against a simulated pump, in less than a minute, and check it against the truth.
+
+    pumpd demo --speed 120
+
+    Ends with 0 when the daemon's figures and the simulator's agree within 1 % and never more than the plan was given.
+
+    Parameters
+    ----------
+    speed
+        How many times faster than the clock, 1 to 120.
+    stay
+        Keep simulator, daemon and broker up after the end, and say how to look at them.
+    """
+    _cancel_at_sigterm()
+    with tempfile.TemporaryDirectory(prefix="pumpd-demo-") as folder:
+        async with AsyncExitStack() as stack:
+            stage = await _set_up(stack, Path(folder), speed)
+            await _perform(stage)
+            code = await _verdict(stage)
+            if stay:
+                await _stay(stage)
+    return code
+
+
+def _cancel_at_sigterm() -> None:
+    """So that the children are ended and the folder is removed, as with Ctrl-C."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+@dataclass
+class Stage:
+    """What is set up."""
+
+    folder: Path
+    speed: int
+    reach: Reach
+    back_door: tuple[str, int]
+    broker: str
+    daemon: Child
+    picture: Picture = field(default_factory=Picture)
+    alarms: dict[str, Message] = field(default_factory=dict)  # all that were ever raised, by id
+    messages: int = 0  # seen on the bus
+
+
+# --- setting up -----------------------------------------------------------------------------------------------------
+
+
+async def _set_up(stack: AsyncExitStack, folder: Path, speed: int) -> Stage:
+    out.print(Rule(Text(f"pumpd demo: a 45-minute ketamine infusion at {speed} times the speed", "bold"), style="dim"))
+    out.print(Text(NOT_CERTIFIED, "dim"), justify="center")
+    out.print()
+    port = folder / "pump"
+    simulator = await stack.enter_async_context(_simulator(folder, port, speed))
+    back_door = await _back_door(simulator)
+    _step("simulator", f"a New Era syringe pump on a serial port of its own ({port})")
+    config = folder / "pumpd.toml"
+    config.write_text(CONFIG.format(station=STATION, bed=BED, speed=speed, port=port))
+    daemon = await stack.enter_async_context(
+        child("daemon", folder / "pumpd.log", "pumpd.cli", "run", "--config", str(config))
+    )
+    broker = await _daemon_ready(daemon)
+    _step("daemon", f"station {STATION!r}, MQTT broker at {broker}")
+    stage = Stage(folder, speed, Where(socket=folder / "pumpd.sock").reach(), back_door, broker, daemon)
+    await stack.enter_async_context(_listening(stage))
+    await _until(stage, _pump_ready, READY_S, "reach its pump")
+    pump = stage.picture.descriptions[PUMP]
+    _step("pump", f"{pump['maker']} {pump['model']}, firmware {pump['firmware']}, answers")
+    return stage
+
+
+def _simulator(folder: Path, port: Path, speed: int) -> Any:
+    options = ["--pty", str(port), "--control", "127.0.0.1:0", "--baud", "0", "--mode", "safe", "--seed", "1"]
+    arguments = ("simulator.cli", "serve", "newera", "--speed", str(speed), *options)
+    return child("simulator", folder / "simulator.log", *arguments)
+
+
+async def _back_door(simulator: Child) -> tuple[str, int]:
+    address = ""
+    while not (line := await simulator.line(READY_S)).startswith("READY "):
+        address = line.removeprefix("CONTROL ") if line.startswith("CONTROL ") else address
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+async def _daemon_ready(daemon: Child) -> str:
+    """The broker's address, from the line in which the daemon says that it is ready."""
+    deadline = asyncio.get_running_loop().time() + READY_S
+    while asyncio.get_running_loop().time() < deadline:
+        for line in daemon.log.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                said = json.loads(line)
+                if said.get("event") == "daemon.ready":
+                    return str(said["bus"])
+        if not daemon.running:
+            raise daemon.failure("ended at once")
+        await asyncio.sleep(0.05)
+    raise daemon.failure(f"was not ready within {READY_S:g} s")
+
+
+def _pump_ready(stage: Stage) -> bool:
+    heard = stage.picture.telemetry.get(PUMP, {})
+    ready = stage.picture.connections.get(PUMP, {}).get("state") == "ready"
+    return ready and heard.get("state") not in (None, "unknown") and PUMP in stage.picture.descriptions
+
+
+@asynccontextmanager
+async def _listening(stage: Stage) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(_hear(stage)), asyncio.create_task(_count(stage))]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _hear(stage: Stage) -> None:
+    async with LocalClient(stage.folder / "pumpd.sock") as client, aclosing(_all(client)) as messages:
+        async for topic, message in messages:
+            stage.picture.take(topic, message, asyncio.get_running_loop().time())
+            if topic.startswith("alarm/") and message is not None:
+                stage.alarms[message["alarm_id"]] = message
+
+
+def _all(client: LocalClient) -> Any:
+    return client.subscribe("+", "pump/+/+", "alarm/+")
+
+
+async def _count(stage: Stage) -> None:
+    """What a subscriber on the broker gets. That none gets through is no reason to end the demo; it shows as 0."""
+    with suppress(Failed):
+        async with Where(bus=stage.broker, station=STATION).reach().open() as client:
+            async for _ in client.subscribe("#"):
+                stage.messages += 1
+
+
+# --- the session ----------------------------------------------------------------------------------------------------
+
+
+async def _perform(stage: Stage) -> None:
+    """Plan, arm, start, wait for the end."""
+    planned = await _order(stage, "session.plan", args=PLAN)
+    plan = planned["data"]
+    met = sum(limit["level"] == "met" for limit in plan["limits"])
+    figures = f"70 kg x 0.5 mg/kg = {plain(plan['dose_mg'])} mg in {plain(plan['volume_ml'])} mL"
+    _step("planned", f"{figures}, {plain(plan['rate_ml_h'])} mL/h for {clock(plan['duration_s'])}; {met} limits met")
+    await _order(stage, "session.arm", args={"patient_ref": PATIENT, "checklist": list(CHECKLIST)})
+    _step("armed", f"{len(CHECKLIST)} items confirmed; rate, limit, diameter and watchdog set and read back")
+    await _until(stage, lambda stage: _session(stage)["confirm_rate_ml_h"] is not None, READY_S, "offer the start")
+    shown = _session(stage)
+    confirm = {"rate_ml_h": shown["confirm_rate_ml_h"], "volume_ml": shown["confirm_volume_ml"]}
+    await _order(stage, "session.start", confirm=confirm)
+    rate, volume = plain(confirm["rate_ml_h"]), plain(confirm["volume_ml"])
+    _step("started", f"confirmed {rate} mL/h, and {volume} mL as the pump's own limit")
+    out.print()
+    await _follow(stage)
+
+
+def _session(stage: Stage) -> Message:
+    return stage.picture.sessions[BED]
+
+
+async def _order(
+    stage: Stage, verb: str, args: dict[str, Any] | None = None, confirm: dict[str, Any] | None = None
+) -> Message:
+    fields: dict[str, object] = {**WHO, "bed": BED, "args": args or {}}
+    if verb != "session.plan":
+        fields["session_id"] = _session(stage)["session_id"]
+    if confirm is not None:
+        fields["confirm"] = confirm
+    answer = await stage.reach.ask(verb, fields)
+    if answer["state"] != "done":
+        raise Failed(f"{verb} was not done: {answer['state']} ({answer.get('reason')}): {answer.get('text')}")
+    session_id = answer["session_id"]
+    await _until(stage, lambda stage: _session(stage)["session_id"] == session_id, READY_S, "show the session")
+    return answer
+
+
+async def _until(stage: Stage, holds: Any, within_s: float, what: str) -> None:
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not holds(stage):
+        if not stage.daemon.running or asyncio.get_running_loop().time() > deadline:
+            raise stage.daemon.failure(f"did not {what}")
+        await asyncio.sleep(0.05)
+
+
+async def _follow(stage: Stage) -> None:
+    """Show the progress until nothing is infused any more and the last figures have been read."""
+    deadline = asyncio.get_running_loop().time() + SESSION_S / stage.speed + SLACK_S
+    with Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else nullcontext() as live:
+        shown = 0
+        while not _last_figures(stage):
+            if asyncio.get_running_loop().time() > deadline or not stage.daemon.running:
+                raise stage.daemon.failure("did not bring the session to its end")
+            if live is not None:
+                live.update(_frame(stage), refresh=True)
+            else:
+                shown = _say_tenth(stage, shown)
+            await asyncio.sleep(0.2)
+
+
+def _last_figures(stage: Stage) -> bool:
+    sample = stage.picture.telemetry[PUMP]
+    over = _session(stage)["phase"] in ("observing", "ended", "aborted")
+    return over and sample["state"] in ("ended", "alarm") and sample["volume_pump_ml"] is not None
+
+
+def _frame(stage: Stage) -> RenderableType:
+    panel = bed(stage.picture, BED, asyncio.get_running_loop().time())
+    return Group(panel, Text(f"{stage.messages:,} messages on the broker; Ctrl-C ends everything", "dim"))
+
+
+def _say_tenth(stage: Stage, shown: int) -> int:
+    """Without a terminal: one line for each tenth of the time. Gives the newest tenth that was said."""
+    sample, total = stage.picture.telemetry[PUMP], float(_session(stage)["duration_s"])
+    tenth = int(float(sample["elapsed_s"] or 0) / total * 10)
+    if tenth > shown and sample["volume_pump_ml"] is not None:
+        given, left = plain(sample["volume_pump_ml"]), clock(sample["remaining_s"] or 0)
+        out.print(f"  {tenth * 10:3} %  {given} mL by the pump's count, {left} left")
+    return max(tenth, shown)
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+async def _verdict(stage: Stage) -> int:
+    """End the session, ask the simulator for the truth, and compare."""
+    session, sample = _session(stage), stage.picture.telemetry[PUMP]
+    believed = {
+        "counted by the pump": Decimal(sample["volume_pump_ml"]),
+        "integrated by pumpd": Decimal(sample["volume_integrated_ml"]),
+    }
+    await _order(stage, "session.end")
+    await _order(stage, "session.release")
+    _step("ended", f"after {clock(session['elapsed_s'])} of infusion; pump stopped, read back and released")
+    truth = await _truth(stage.back_door)
+    account = Account(session, believed, truth)
+    out.print()
+    out.print(account.table())
+    _say_alarms(stage)
+    out.print(f"{stage.messages:,} MQTT messages were seen on the embedded broker", style="dim")
+    out.print()
+    out.print(account.verdict())
+    return DONE if account.agrees else REFUSED
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was planned, what the daemon believes, what truly happened."""
+
+    session: Message
+    believed: dict[str, Decimal]
+    truth: dict[str, Decimal]
+
+    @property
+    def planned(self) -> Decimal:
+        """mL."""
+        return Decimal(self.session["volume_ml"])
+
+    def _off(self, volume: Decimal) -> Decimal:
+        return (volume - self.truth["plunger_ml"]) / self.planned
+
+    @property
+    def faults(self) -> list[str]:
+        """Why the verdict is no, in words."""
+        found = [
+            f"what was {name} is {self._off(volume):+.2%} from the truth"
+            for name, volume in self.believed.items()
+            if abs(self._off(volume)) > AGREE_SHARE
+        ]
+        if self.truth["plunger_ml"] > self.planned + NEARLY_NOTHING:
+            found.append("more was given than planned")
+        if self.truth["plunger_ml"] < self.planned * (1 - AGREE_SHARE):
+            found.append("less was given than planned")
+        if self.session["phase"] == "aborted":
+            found.append("the session was aborted")
+        return found
+
+    @property
+    def agrees(self) -> bool:
+        """Do plan, belief and truth agree?"""
+        return not self.faults
+
+    def table(self) -> Table:
+        """All volumes side by side (S6), with the truth that only a simulator knows."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+        table.add_column("what was given")
+        for title in ("mL", "mg", "from the truth"):
+            table.add_column(title, justify="right")
+        names = {"the plan": self.planned, **self.believed}
+        for name, volume in names.items():
+            table.add_row(name, f"{volume:.3f}", self._mg(volume), f"{self._off(volume):+.2%}")
+        table.add_section()
+        table.add_row("the truth: moved by the plunger", *self._true("plunger_ml"), style="bold")
+        table.add_row("the truth: into the patient", *self._true("patient_ml"))
+        return table
+
+    def _true(self, name: str) -> tuple[str, str, str]:
+        volume = self.truth[name]
+        return f"{volume:.3f}", self._mg(volume), "" if name == "plunger_ml" else f"{self._off(volume):+.2%}"
+
+    def _mg(self, volume: Decimal) -> str:
+        return f"{volume * Decimal(self.session['concentration_mg_ml']):.3f}"
+
+    def verdict(self) -> Text:
+        """In one line."""
+        if self.agrees:
+            return Text.assemble(
+                (" ✓ ", "bold white on green"), " plan, belief and truth agree; not a drop more than planned was given"
+            )
+        return Text.assemble((" ✗ ", "bold white on red"), " ", "; ".join(self.faults))
+
+
+async def _truth(back_door: tuple[str, int]) -> dict[str, Decimal]:
+    """What really is, by the simulator's back door (docs/simulator.md)."""
+    reader, writer = await asyncio.open_connection(*back_door)
+    try:
+        writer.write(b'{"do": "truth"}\n')
+        await writer.drain()
+        answer = json.loads(await within(READY_S, reader.readline()), parse_float=Decimal, parse_int=Decimal)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return {name: answer[name] for name in ("plunger_ml", "patient_ml")}
+
+
+def _say_alarms(stage: Stage) -> None:
+    if not stage.alarms:
+        out.print("no alarm was raised", style="dim")
+    for alarm in stage.alarms.values():
+        out.print(alarm_line(alarm))
+
+
+async def _stay(stage: Stage) -> None:
+    host, _, port = stage.broker.removeprefix("mqtt://").rpartition(":")
+    socket = stage.folder / "pumpd.sock"
+    out.print()
+    out.print(Rule(Text("everything stays up until Ctrl-C", "bold"), style="dim"))
+    for what, line in (
+        ("watch it here", f"pumpd watch --socket {socket}"),
+        ("order", f"pumpd session plan {BED} --patient P-1 --weight 70 --dose 0.5 --concentration 1 --fill 50 "
+                  f"--socket {socket}"),
+        ("listen on the bus", f"mosquitto_sub -h {host} -p {port} -v -t 'pumpd/1/{STATION}/#'"),
+        ("press the pump's keys", f"pumpd-sim control {stage.back_door[0]}:{stage.back_door[1]} "
+                                  """'{"do": "press", "key": "stop"}'"""),
+    ):  # fmt: skip
+        out.print(Text(what, "dim"))
+        out.print(Padding(Text(line), (0, 0, 0, 2)), soft_wrap=True)
+    await stage.daemon.ended()
+    raise stage.daemon.failure("ended")
+
+
+def _step(name: str, words: str) -> None:
+    """One thing that is done."""
+    line = Table.grid(padding=(0, 1))
+    line.add_column(style="green")
+    line.add_column(style="bold", width=10)
+    line.add_column(overflow="fold")
+    line.add_row("✓", name, words)
+    out.print(line)

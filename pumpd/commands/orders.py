@@ -1,0 +1,126 @@
+"""What every order has in common: look at the bed, show the figures, ask the person, send, tell the answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from rich.text import Text
+
+from pumpd.commands.picture import Message, Picture
+from pumpd.commands.reach import DONE, REFUSED, Failed, Reach, Where, Who
+from pumpd.commands.screen import err, key_values, out, plain
+from pumpd.messaging.encode import to_json
+from pumpd.messaging.requests import STOPPING, needs_bed
+
+STATES = {
+    "accepted": ("accepted", "dim"),
+    "started": ("sent to the pump", "dim"),
+    "unknown": ("UNKNOWN: the pump has not answered; it is being asked", "bold red"),
+    "done": ("done", "bold green"),
+    "done_modified": ("done, with a change", "bold yellow"),
+    "failed": ("FAILED", "bold red"),
+    "rejected": ("refused", "bold red"),
+    "expired": ("refused: too old", "bold red"),
+}
+
+
+@dataclass(frozen=True)
+class Orders:
+    """One person at one bed."""
+
+    reach: Reach
+    who: Who
+    bed: str
+    json: bool = False
+
+    async def look(self, *, live: bool) -> Picture:
+        """The state of the station; `live` waits for the heartbeat and the telemetry that prove it is current."""
+
+        def enough(picture: Picture) -> bool:
+            session = picture.sessions.get(self.bed)
+            if session is None:
+                return False
+            return not live or (picture.heartbeat_at is not None and session["pump"] in picture.telemetry)
+
+        picture = await self.reach.look(enough)
+        if self.bed not in picture.sessions:
+            raise Failed(f"{self.bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}")
+        return picture
+
+    async def send(
+        self,
+        verb: str,
+        session: Message | None = None,
+        args: Mapping[str, object] | None = None,
+        confirm: Mapping[str, object] | None = None,
+    ) -> int:
+        """Send one order, tell every answer, and give the exit code."""
+        fields: dict[str, object] = {**self.who.fields, "args": dict(args or {})}
+        if needs_bed(verb):
+            fields["bed"] = self.bed
+        if session is not None:
+            fields["session_id"] = session["session_id"]
+            if verb not in STOPPING:
+                fields["expected_revision"] = session["revision"]
+        if confirm is not None:
+            fields["confirm"] = dict(confirm)
+        return self.end(await self.reach.ask(verb, fields, self.tell))
+
+    def tell(self, answer: Message) -> None:
+        """Say one answer as it comes."""
+        if self.json:
+            return
+        words, style = STATES.get(answer["state"], (answer["state"], ""))
+        line = Text(words, style)
+        reason = f" ({answer['reason']})" if answer.get("reason") else ""
+        if reason or answer.get("text"):
+            line.append(f"{reason}: {answer.get('text') or ''}", "")
+        (out if answer["state"] in ("accepted", "started", "done", "done_modified") else err).print(line)
+        if answer.get("readback"):
+            out.print(key_values([(name, str(value)) for name, value in answer["readback"].items()]))
+
+    def end(self, answer: Message) -> int:
+        """The exit code of a final answer; with --json the answer itself is printed."""
+        if self.json:
+            out.print(to_json(answer), soft_wrap=True)
+        return DONE if answer["state"] in ("done", "done_modified") else REFUSED
+
+
+def orders(where: Where, who: Who, bed: str, *, json: bool = False) -> Orders:
+    """Raises Failed."""
+    return Orders(where.reach(), who, bed, json)
+
+
+# --- asking a person ------------------------------------------------------------------------------------------------
+
+
+def ask(question: str) -> str:
+    """What the person types. Raises Failed where nobody sits at a terminal."""
+    if not sys.stdin.isatty():
+        raise Failed("nobody is there to confirm: standard input is no terminal; scripts say --yes")
+    return out.input(Text(f"{question} ", "bold")).strip()
+
+
+def confirm_rate(figures: Mapping[str, Any], *, yes: bool) -> None:
+    """Show the figures and have the rate typed again. Raises Failed when it is another one."""
+    out.print(key_values([(name, f"{plain(value)} {unit}") for name, (value, unit) in figures.items()]))
+    if yes:
+        return
+    wanted = Decimal(figures["rate"][0])
+    typed = ask(f"Type the rate in mL/h to confirm ({plain(wanted)}); anything else does nothing:")
+    try:
+        same = Decimal(typed) == wanted
+    except InvalidOperation:
+        same = False
+    if not same:
+        raise Failed("not confirmed; nothing was ordered")
+
+
+def agreed(question: str) -> None:
+    """Ask for a yes. Raises Failed for anything else."""
+    if ask(f"{question} [yes/no]").lower() not in ("y", "yes"):
+        raise Failed(f"not confirmed: {question}; nothing was ordered")

@@ -1,0 +1,372 @@
+"""`pumpd session ...` and `pumpd stop`: a person's orders at one bed."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from cyclopts import App
+
+from pumpd.bedside.desk import CHECKLIST
+from pumpd.commands.orders import Orders, agreed, ask, confirm_rate, orders
+from pumpd.commands.picture import Message
+from pumpd.commands.prescription import Prescription, Syringe
+from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who
+from pumpd.commands.screen import limits_table, out, plan_table, station
+from pumpd.messaging.encode import to_json
+
+CHECKS = {
+    "air-purged-disconnected": "the line was purged of air with the patient disconnected",
+    "clamps-open": "all clamps are open",
+    "line-connected": "the line was connected to the patient after purging",
+    "syringe-seated": "the syringe is seated and held, and is the one that was planned",
+    "patient-monitored": "the patient's oxygen, heart rate and blood pressure are monitored",
+}
+
+session = App(name="session", group="At the bed", help="Plan, arm, start and guide the session of one bed.")
+
+
+@session.command
+async def plan(
+    bed: str,
+    *,
+    patient: str,
+    prescription: Prescription,
+    syringe: Syringe,
+    where: Where = ANYWHERE,
+    who: Who = NURSE,
+    json: bool = False,
+) -> int:
+    """Plan a session; the daemon holds it against every limit.
+
+    pumpd session plan one --patient P-17 --weight 70 --dose 0.5 --concentration 1 --fill 50
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    patient
+        The site's pseudonym for the patient; asked for again at arming.
+    json
+        Print the final answer as JSON.
+    """
+    person = orders(where, who, bed, json=json)
+    fields = prescription.fields(patient, syringe)
+    answer = await person.reach.ask(
+        "session.plan", {**who.fields, "bed": bed, "args": fields}, lambda answer: _tell_plan(person, answer)
+    )
+    return person.end(answer)
+
+
+def _tell_plan(person: Orders, answer: Message) -> None:
+    made = answer.get("data")
+    if made and not person.json:
+        out.print(plan_table(made))
+        out.print(limits_table(made["limits"]))
+    person.tell(answer)
+
+
+@session.command
+async def arm(
+    bed: str,
+    *,
+    patient: str | None = None,
+    yes: bool = False,
+    where: Where = ANYWHERE,
+    who: Who = NURSE,
+    json: bool = False,
+) -> int:
+    """Walk the checklist, name the patient again, put the plan into the pump and read it back.
+
+    pumpd session arm one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    patient
+        The patient's pseudonym once more; asked for when left out.
+    yes
+        Confirm the whole checklist at once, for scripts.
+    json
+        Print the final answer as JSON.
+    """
+    person = orders(where, who, bed, json=json)
+    shown = (await person.look(live=True)).sessions[bed]
+    for item in CHECKLIST:
+        words = CHECKS.get(item, item)
+        if yes:
+            out.print(f"✓ {words}", style="dim")
+        else:
+            agreed(words)
+    again = patient or ask("The patient's reference, once more:")
+    return await person.send("session.arm", shown, {"patient_ref": again, "checklist": list(CHECKLIST)})
+
+
+@session.command
+async def start(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Start the infusion, once the figures have been confirmed.
+
+    pumpd session start one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    yes
+        Confirm without asking, for scripts; the figures are still printed.
+    json
+        Print the final answer as JSON.
+    """
+    return await _with_figures("session.start", orders(where, who, bed, json=json), yes=yes)
+
+
+@session.command
+async def resume(
+    bed: str,
+    *,
+    pressure_released: bool = False,
+    yes: bool = False,
+    where: Where = ANYWHERE,
+    who: Who = NURSE,
+    json: bool = False,
+) -> int:
+    """Go on after a pause at the plan's rate; the end moves.
+
+    pumpd session resume one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    pressure_released
+        After an occlusion: the line's pressure was released away from the patient.
+    yes
+        Confirm without asking, for scripts; the figures are still printed.
+    json
+        Print the final answer as JSON.
+    """
+    args = {"mode": "extend", "pressure_released": pressure_released}
+    return await _with_figures("session.resume", orders(where, who, bed, json=json), args, yes=yes)
+
+
+@session.command
+async def finish(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Give the volume that is missing after the pump stopped short of the plan.
+
+    pumpd session finish one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    yes
+        Confirm without asking, for scripts; the figures are still printed.
+    json
+        Print the final answer as JSON.
+    """
+    return await _with_figures("session.finish", orders(where, who, bed, json=json), yes=yes)
+
+
+async def _with_figures(verb: str, person: Orders, args: dict[str, Any] | None = None, *, yes: bool) -> int:
+    """Start, resume, finish: rate and volume as the daemon says them, confirmed by a person."""
+    shown = (await person.look(live=True)).sessions[person.bed]
+    rate, volume = shown["confirm_rate_ml_h"], shown["confirm_volume_ml"]
+    if rate is None or volume is None:
+        raise Failed(f"{verb.removeprefix('session.')} is not possible while {shown['phase'] or 'there is no session'}")
+    figures = {
+        "rate": (rate, "mL/h"),
+        "volume": (volume, "mL at most, set in the pump"),
+        "dose": (round(Decimal(volume) * shown["concentration_mg_ml"], 2), "mg at most"),
+    }
+    confirm_rate(figures, yes=yes)
+    return await person.send(verb, shown, args, {"rate_ml_h": rate, "volume_ml": volume})
+
+
+@session.command
+async def restore(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Put the plan's rate back after it was lowered at the pump.
+
+    pumpd session restore one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    yes
+        Confirm without asking, for scripts; the rate is still printed.
+    json
+        Print the final answer as JSON.
+    """
+    return await _with_rate("session.restore", "rate_plan_ml_h", orders(where, who, bed, json=json), yes=yes)
+
+
+@session.command
+async def accept(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Go on at the rate the pump runs at; the end is computed anew, all limits are checked again.
+
+    pumpd session accept one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    yes
+        Confirm without asking, for scripts; the rate is still printed.
+    json
+        Print the final answer as JSON.
+    """
+    return await _with_rate("session.accept", "rate_read_ml_h", orders(where, who, bed, json=json), yes=yes)
+
+
+async def _with_rate(verb: str, field: str, person: Orders, *, yes: bool) -> int:
+    picture = await person.look(live=True)
+    shown = picture.sessions[person.bed]
+    rate = picture.telemetry[shown["pump"]][field]
+    if not rate:
+        raise Failed(f"{verb.removeprefix('session.')} is not possible: the rate is {'unknown' if rate is None else 0}")
+    confirm_rate({"rate": (rate, "mL/h")}, yes=yes)
+    return await person.send(verb, shown, None, {"rate_ml_h": rate})
+
+
+@session.command
+async def pause(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Stop the pump and keep the session. Never asks.
+
+    pumpd session pause one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    return await _at_once("session.pause", orders(where, who, bed, json=json))
+
+
+@session.command(name="stop")
+async def stop_session(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """End the infusion for good. Never asks.
+
+    pumpd session stop one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    return await _at_once("session.stop", orders(where, who, bed, json=json))
+
+
+async def _at_once(verb: str, person: Orders) -> int:
+    return await person.send(verb, (await person.look(live=False)).sessions[person.bed])
+
+
+async def stop(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Stop the pump of a bed, whatever it is doing, with or without a session. Never asks.
+
+    pumpd stop one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    person = orders(where, who, bed, json=json)
+    pump = (await person.look(live=False)).sessions[bed]["pump"]
+    return await person.send("pump.stop", None, {"bed": bed, "pump": pump})
+
+
+@session.command
+async def end(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Be content with what was given; or, when observing, end the observation.
+
+    pumpd session end one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    return await _live("session.end", orders(where, who, bed, json=json))
+
+
+@session.command
+async def release(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+    """Hands off: disarm the pump's watchdog and send it nothing more.
+
+    pumpd session release one
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    return await _live("session.release", orders(where, who, bed, json=json))
+
+
+@session.command
+async def container(
+    bed: str, *, syringe: Syringe, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+) -> int:
+    """Tell of a new syringe, while paused; it is put into the pump and read back.
+
+    pumpd session container one --make BD --size 60 --fill 30
+
+    Parameters
+    ----------
+    bed
+        The bed, as in the configuration.
+    json
+        Print the final answer as JSON.
+    """
+    return await _live("session.container", orders(where, who, bed, json=json), {"container": syringe.fields})
+
+
+async def _live(verb: str, person: Orders, args: dict[str, Any] | None = None) -> int:
+    return await person.send(verb, (await person.look(live=True)).sessions[person.bed], args)
+
+
+@session.command
+async def status(bed: str | None = None, *, where: Where = ANYWHERE, json: bool = False) -> int:
+    """Show how one bed or all beds stand now.
+
+    pumpd session status one --json
+
+    Parameters
+    ----------
+    bed
+        The bed; left out: all of them.
+    json
+        Print the messages as one JSON object instead.
+    """
+    picture = await where.reach().look(
+        lambda picture: picture.heartbeat_at is not None and len(picture.telemetry) >= len(picture.sessions) > 0
+    )
+    if bed is not None and bed not in picture.sessions:
+        raise Failed(f"{bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}")
+    names = sorted(picture.sessions) if bed is None else [bed]
+    if json:
+        beds = {
+            name: {
+                "session": picture.sessions[name],
+                "telemetry": picture.telemetry.get(picture.sessions[name]["pump"]),
+                "connection": picture.connections.get(picture.sessions[name]["pump"]),
+                "alarms": picture.alarms_of(name),
+            }
+            for name in names
+        }
+        out.print(to_json(beds), soft_wrap=True)
+        return DONE
+    picture.sessions = {name: picture.sessions[name] for name in names}
+    out.print(station(picture, picture.heartbeat_at or 0.0))
+    return DONE

@@ -1,0 +1,122 @@
+"""`run`, `check-config`, `drivers`: what a technician needs before there is a session."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from pumpd import config as cfg
+from pumpd import log
+from pumpd.commands.reach import DONE, REFUSED, Failed, read_config
+from pumpd.commands.screen import err, out
+from pumpd.core.alarms import CATALOGUE
+from pumpd.daemon import serve
+from pumpd.driver import BadSetting, Capabilities, Driver
+from pumpd.messaging.broker import NoBroker
+from pumpd.messaging.local import SocketBusy
+from pumpd.records.journal import JournalBusy
+from pumpd.registry import Registry, check, find_drivers
+
+
+def run(config: Path) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C; infusing pumps are stopped first.
+
+    pumpd run --config /etc/pumpd/pumpd.toml
+
+    Parameters
+    ----------
+    config
+        The configuration file; `pumpd check-config` tells whether it is right.
+    """
+    settings = read_config(config)
+    log.set_up(settings.log.level, settings.log.format)
+    try:
+        asyncio.run(serve(config))
+    except cfg.ConfigError as error:
+        raise Failed("\n".join(error.problems)) from None
+    except (JournalBusy, SocketBusy, NoBroker) as error:
+        raise Failed(str(error)) from None
+    except sqlite3.Error as error:
+        raise Failed(f"{settings.journal}: the journal cannot be written: {error}") from None
+    except OSError as error:
+        raise Failed(str(error)) from None
+    finally:
+        log.close()
+
+
+def check_config(file: Path) -> int:
+    """Read a configuration file as `pumpd run` would, and tell every problem at once.
+
+    pumpd check-config /etc/pumpd/pumpd.toml
+
+    Parameters
+    ----------
+    file
+        The configuration file.
+    """
+    config = read_config(file)
+    problems = check(config, find_drivers(), CATALOGUE)
+    for load in (lambda: config.drug_library, lambda: config.syringes):
+        try:
+            load()
+        except cfg.ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise Failed("\n".join(problems))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("bed", "driver", "port", "marks"):
+        table.add_column(title, overflow="fold")
+    for name, bed in config.bed.items():
+        marks = [word for word, holds in _marks(bed).items() if holds]
+        table.add_row(name, bed.pump.driver, bed.pump.port, ", ".join(marks))
+    out.print(Text.assemble((f"{file}", "bold"), f": station {config.station.id}, bus {config.bus.url}, no problems"))
+    out.print(table)
+    out.print(f"drug library {config.drug_library.version}, {len(config.syringes)} syringe types", style="dim")
+    return DONE
+
+
+def _marks(bed: cfg.Bed) -> dict[str, bool]:
+    return {"SIMULATED": bed.simulated, "LABORATORY": bed.pump.laboratory, f"{bed.speed}x": bed.speed > 1}
+
+
+def drivers() -> int:
+    """List the drivers that are installed and what each can do; broken ones are named with their fault.
+
+    pumpd drivers
+    """
+    registry = find_drivers()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("driver", "pump", "kind", "control", "for people", "watchdog", "serial number", "rate while running"):
+        table.add_column(title, overflow="fold")
+    for name, driver in sorted(registry.drivers.items()):
+        table.add_row(name, *_abilities(driver))
+    out.print(table)
+    _say_broken(registry)
+    return REFUSED if registry.broken else DONE
+
+
+def _abilities(driver: Driver) -> tuple[str, ...]:
+    try:
+        able: Capabilities = driver.open({}).capabilities
+    except BadSetting as error:
+        return (f"cannot tell without settings: {error}",)
+    watchdog = "none" if able.watchdog_s is None else "-".join(dict.fromkeys(f"{s}" for s in able.watchdog_s)) + " s"
+    return (
+        f"{able.maker} {able.model}",
+        able.kind,
+        "full" if able.control else "stop only" if able.stop else "monitor only",
+        "yes" if able.clinical_use else "no: LABORATORY",
+        watchdog,
+        "told" if able.has_serial_number else "not told",
+        "can change" if able.live_rate_change else "fixed",
+    )
+
+
+def _say_broken(registry: Registry) -> None:
+    for name, reason in sorted(registry.broken.items()):
+        err.print(Text.assemble((f"{name}: ", "bold red"), "broken: ", reason))
