@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from pumpd.core import events as ev
 from pumpd.core import watch
+from pumpd.core.limits import rate_ceiling
 from pumpd.core.state import Phase, Sight
 from pumpd.core.therapy import over, secure
 from pumpd.core.turn import Turn
@@ -29,6 +30,16 @@ APART = (
     (watch.APART_SHARE, "apart_since", "volumes_apart"),
     (watch.APART_SHARE_HIGH, "apart_high_since", "volumes_far_apart"),
 )
+WHY_IT_STOOD = (
+    "stopped_at_pump",
+    "short_of_plan",
+    "restarted_at_keypad",
+    "infusing_against_plan",
+    "rate_not_set",
+    "lease_lapsed",
+    "stopped_by_shutdown",
+    "daemon_restarted",
+)
 PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
 
 
@@ -39,18 +50,26 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
         turn.become(report=report)
         _without_session(turn, report, "infusing_unknown_session")
         return
-    if turn.state.sight is not Sight.SEEING and not _regain_sight(turn, report):
+    unseen, counted = turn.state.sight is not Sight.SEEING, turn.state.volumes.counted
+    if unseen and not _regain_sight(turn, report):
         return
     _measure(turn, report)
-    _settle(turn, report)
+    _settle(turn, report, turn.state.volumes.counted - counted)
+    if unseen and turn.state.phase is Phase.ARMED:
+        unarm(turn, "sight of the pump was lost")
     JUDGES[turn.state.phase](turn, report)
+    if turn.state.rebooted:
+        turn.become(rebooted=False)
 
 
 def _measure(turn: Turn, report: PumpReport) -> None:
     """Bring the three volumes up to this reading (the first arming sets the counter's baseline)."""
-    if turn.state.volumes.last_count is not None and turn.state.volumes.at != turn.now:
-        turn.become(volumes=watch.read(turn.state.volumes, report, turn.now, _top_rate(turn)))
+    state = turn.state
+    if state.volumes.last_count is not None and state.volumes.at != turn.now:
+        turn.become(volumes=watch.read(state.volumes, report, turn.now, _top_rate(turn)))
     turn.become(report=report)
+    if state.ours is not None and report.rate not in (None, state.ours.rate):
+        turn.become(ours=replace(state.ours, rate=report.rate))  # changed at its keypad, in our sight: still our pump
 
 
 def _regain_sight(turn: Turn, report: PumpReport) -> bool:
@@ -58,50 +77,108 @@ def _regain_sight(turn: Turn, report: PumpReport) -> bool:
     state = turn.state
     if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
         return False
-    power_lost = POWER_LOST in state.told
-    if not watch.plausible_count(state.volumes, report, turn.now, turn.step, power_lost):
+    power_lost, possible = POWER_LOST in state.told, _possible_unseen(turn)
+    if not _same_serial(state.ours, state.connected) and not watch.plausible_count(
+        state.volumes, report, possible, turn.step, power_lost
+    ):
         turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
         return False
-    volumes = watch.read_after_gap(state.volumes, report, turn.now, _top_rate(turn), turn.step)
+    volumes = watch.read_after_gap(state.volumes, report, turn.now, _top_rate(turn), turn.step, possible)
     turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False)
     turn.clear("comms_lost_pump")
+    if state.phase is not Phase.RECOVERING:
+        turn.clear("daemon_restarted")
+    if state.rebooted or report.motion is Motion.STANDING:
+        _clock_from_counter(turn, state.volumes)
     return True
 
 
-def _settle(turn: Turn, report: PumpReport) -> None:
+def _same_serial(ours: Identity | None, found: Identity | None) -> bool:
+    return ours is not None and found is not None and ours.serial is not None and ours.serial == found.serial
+
+
+def _possible_unseen(turn: Turn) -> Ml:
+    """The most our pump can have given since the last reading: at the rate it had, or was being told to take."""
+    state = turn.state
+    if state.rebooted:  # for an unknown time, so as much as its own limit can have let through (S11)
+        return turn.plan.volume
+    order = state.pending.order if state.pending is not None else None
+    set_to = None if state.ours is None else state.ours.rate
+    known = (state.volumes.rate_high, set_to, getattr(order, "rate", None))
+    highest = max((rate for rate in known if rate is not None), key=lambda rate: rate.value)
+    return highest.over(max(0.0, turn.now - state.volumes.at))
+
+
+def _clock_from_counter(turn: Turn, before: watch.Volumes) -> None:
+    """How long it ran while nobody looked and then stood, its counter tells (S11): that much is time of the session."""
+    state = turn.state
+    if not before.rate_high or state.volumes.segments != before.segments:
+        return
+    ran = before.rate_high.seconds_for(state.volumes.counted - before.counted)
+    if state.run_since is not None:
+        turn.stop_clock(at=min(turn.now, before.at + ran))
+    elif state.rebooted:
+        turn.become(elapsed=state.elapsed + ran)
+
+
+def _settle(turn: Turn, report: PumpReport, grown: Ml) -> None:
     """An order whose answer never came: this reading tells whether it was carried out (S4)."""
     pending = turn.state.pending
     if pending is None or not pending.uncertain:
         return
-    turn.become(pending=None)
     moving = report.motion is Motion.INFUSING
-    if isinstance(pending.order, ev.Begin) and moving:
-        begun(turn, pending.order, pending.since, turn.state.ours)
-        turn.answer(pending.by, "done", "the pump was found infusing", rate_ml_h=_number(report.rate))
-    elif isinstance(pending.order, ev.SetRate) and moving and report.rate == pending.order.rate:
-        turn.become(ordered=pending.order.rate, plan=pending.plan or turn.state.plan)
-        turn.answer(pending.by, "done", rate_ml_h=_number(report.rate))
-    else:
-        turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
+    match pending.order:
+        case ev.Begin() if moving or grown:
+            begun(turn, pending.order, pending.since)
+            if not moving:  # it ran, and stands again
+                turn.stop_clock(at=min(turn.now, pending.since + pending.order.rate.seconds_for(grown)))
+            turn.answer(pending.by, "done", "the pump was found started", rate_ml_h=_number(report.rate))
+        case ev.SetRate() if moving and report.rate == pending.order.rate:
+            rate_set(turn, pending.order)
+        case _:
+            turn.become(pending=None)
+            turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
 
 
-def begun(turn: Turn, order: ev.Begin, since: float, identity: Identity | None) -> None:
+def as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> Identity | None:
+    """Our pump as it must read once it was loaded with this rate and limit."""
+    ours = turn.state.ours
+    return None if ours is None else replace(ours, rate=order.rate, limit=order.limit)
+
+
+def rate_set(turn: Turn, order: ev.SetRate) -> None:
+    """The pump runs at this rate."""
+    state = turn.state
+    pending, volumes = state.pending, state.volumes
+    turn.become(
+        pending=None,
+        ordered=order.rate,
+        enforced=order.rate,
+        plan=(pending.plan if pending is not None else None) or state.plan,
+        ours=None if state.ours is None else replace(state.ours, rate=order.rate),
+        volumes=replace(volumes, rate_high=max(volumes.rate_high, order.rate, key=lambda rate: rate.value)),
+    )
+    turn.answer(pending.by if pending is not None else None, "done", rate_ml_h=order.rate.value)
+
+
+def begun(turn: Turn, order: ev.Begin, since: float) -> None:
     """The pump was told to run at `since` and does."""
     state = turn.state
     plan = state.pending.plan if state.pending is not None else None
     turn.become(
+        pending=None,
         volumes=state.volumes if state.volumes.at > since else watch.begin(state.volumes, order.rate, since),
         plan=plan or state.plan,
         ordered=order.rate,
         enforced=order.rate,
         limit_covers=True,
-        ours=identity,
+        ours=as_loaded(turn, order),
         run_since=since,
         hold=None,
         told=(),
     )
     turn.go(Phase.RUNNING)
-    turn.clear("stopped_at_pump", "short_of_plan", "restarted_at_keypad", "infusing_against_plan", "daemon_restarted")
+    turn.clear(*WHY_IT_STOOD)
     well(turn)
 
 
@@ -115,6 +192,8 @@ def well(turn: Turn) -> None:
 
 def _planned(turn: Turn, report: PumpReport) -> None:
     _without_session(turn, report, "infusing_unknown_session")
+    if not report.motion.moves:
+        turn.clear("infusing_against_plan", "daemon_restarted")
 
 
 def _without_session(turn: Turn, report: PumpReport, code: str) -> None:
@@ -148,7 +227,6 @@ def _changed_since_arming(turn: Turn, report: PumpReport) -> bool:
 
 def unarm(turn: Turn, why: str) -> None:
     """The pump must be armed again before it can be started."""
-    turn.drop_pending("differs", why)
     turn.go(Phase.PLANNED)
     turn.become(armed_at=None, settings=())
     turn.alarm("unarmed", why=why)
@@ -171,6 +249,7 @@ def _stood(turn: Turn) -> None:
     missing = turn.plan.volume - state.volumes.counted
     elapsed = state.elapsed_at(turn.now)
     turn.become(limit_covers=False)
+    turn.clear("restarted_at_keypad")
     _halted(turn)
     if missing <= _small(turn):
         complete(turn)
@@ -192,7 +271,7 @@ def complete(turn: Turn) -> None:
     turn.become(completed=True, hold=None)
     turn.clear("rate_below_plan", "late_and_short", "volumes_apart", "volumes_far_apart", "no_flow")
     turn.go(Phase.ENDING)
-    if turn.state.halt is None:
+    if turn.state.halt is None and turn.state.pending is None:
         secure(turn)
 
 
@@ -203,7 +282,7 @@ def tighten(turn: Turn) -> None:
     if limit is None:
         limit = Ml(turn.rules.fitted.limits.least)
     shown = state.report.rate if state.report is not None else None
-    rate = state.ordered or turn.plan.first_rate
+    rate = min(state.ordered or turn.planned_rate, turn.planned_rate, key=lambda rate: rate.value)
     lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
     if state.pending is None:
         turn.order(lambda number: ev.Tighten(number, lower, limit))
@@ -213,6 +292,7 @@ def _follow(turn: Turn, report: PumpReport) -> None:
     """Infusing as planned? Rate, volumes and end are compared; what is above is lowered, what is below is told."""
     if turn.state.told:  # it stopped and was started again between two polls: its limit counts from zero again
         turn.become(told=(), limit_covers=False)
+        well(turn)
     if _enough(turn):
         return
     if turn.state.pending is None:
@@ -241,9 +321,10 @@ def _compare_rate(turn: Turn, report: PumpReport) -> None:
     if rate is None:
         return
     lowered = state.enforced is not None and rate < state.enforced
-    if rate > planned and rate != state.ordered:
+    step_due = planned != state.enforced
+    if rate > planned and not (step_due and rate == state.ordered):
         _above(turn, rate)
-    elif planned != state.enforced and not (lowered and planned > rate):
+    elif step_due and not (lowered and planned > rate):
         turn.become(enforced=planned)  # a step that the confirmed plan contains
         turn.order(lambda number: ev.SetRate(number, planned, raises=planned > rate))
     elif rate < planned:
@@ -261,10 +342,8 @@ def _above(turn: Turn, rate: MlPerHour) -> None:
     turn.become(above_at=recent)
     planned = turn.planned_rate
     turn.alarm("rate_above_plan", planned=planned, read=rate)
-    mass_rate = turn.rules.limits.mass_rate_mg_kg_h.hard_max
-    prescription = turn.plan.prescription
-    hard = None if mass_rate is None else mass_rate * prescription.weight.value / prescription.concentration.value
-    if len(recent) >= ABOVE_TIMES or (hard is not None and rate.value > hard) or not turn.rules.pump.live_rate_change:
+    hard = rate_ceiling(turn.plan, turn.rules.limits, turn.rate_max).value
+    if len(recent) >= ABOVE_TIMES or rate > hard or not turn.rules.pump.live_rate_change:
         turn.pause("the rate was raised at the pump", by_pump=False)
         turn.halt()
     else:
@@ -323,7 +402,8 @@ def _restarted_at_keypad(turn: Turn, report: PumpReport) -> None:
     """A person's act, so the session goes on; but the pump's own limit may have begun again from zero."""
     turn.drop_pending("differs", "the pump was started at its keypad")
     turn.alarm("restarted_at_keypad", rate=report.rate)
-    turn.clear("stopped_at_pump")
+    turn.clear("stopped_at_pump", "short_of_plan")
+    well(turn)
     turn.become(hold=None, run_since=turn.now, enforced=turn.planned_rate)
     turn.go(Phase.RUNNING)
     _follow(turn, report)
@@ -383,7 +463,7 @@ def stop_at_predicted_end(turn: Turn) -> None:
 
 def _recovering(turn: Turn, report: PumpReport) -> None:
     """The truth after a restart: what the pump does decides, in the same or a safer state (S10)."""
-    if report.motion is Motion.INFUSING and not turn.state.rebooted:
+    if report.motion.moves and not turn.state.rebooted:
         turn.become(run_since=turn.now if turn.state.run_since is None else turn.state.run_since)
         turn.go(Phase.RUNNING)
         turn.clear("daemon_restarted")
@@ -427,7 +507,7 @@ def halt_confirmed(turn: Turn, report: PumpReport) -> None:
         turn.become(halt=replace(latch, in_flight=False))
     turn.become(limit_covers=False)
     on_report(turn, ev.PumpReported(report))
-    if turn.state.sight is not Sight.SEEING:
+    if turn.state.sight is not Sight.SEEING and not report.motion.moves:
         _halted(turn)  # a person stopped a pump that is not proved to be ours: it stands, and that is all we know
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpd.core import events as ev
-from pumpd.core import watch
-from pumpd.core.enforce import begun, halt_confirmed, on_report, well
+from pumpd.core.enforce import as_loaded, begun, halt_confirmed, on_report, rate_set, unarm, well
 from pumpd.core.state import Pending, Phase, Sight
+from pumpd.core.therapy import smallest_limit
 from pumpd.core.turn import Turn
-from pumpd.driver import Identity
 from pumpd.units import Ml
 
 
@@ -28,7 +27,7 @@ def order_done(turn: Turn, event: ev.OrderDone) -> None:
         case ev.Begin():
             _begun(turn, pending, pending.order, event)
         case ev.SetRate():
-            _rate_set(turn, pending, pending.order)
+            rate_set(turn, pending.order)
         case ev.Tighten():
             _tightened(turn, pending, pending.order, event)
         case _:
@@ -42,6 +41,10 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
     assert report is not None
     assert event.settings is not None
     assert event.identity is not None
+    if turn.state.sight is not Sight.SEEING and turn.state.phase is Phase.PLANNED:
+        turn.become(pending=None)
+        turn.answer(pending.by, "failed", "sight of the pump was lost meanwhile: arm again", "link_lost")
+        return
     volumes = replace(turn.state.volumes, at=turn.now, last_count=report.counted or Ml(0))
     turn.become(
         pending=None,
@@ -62,44 +65,21 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
 
 
 def _begun(turn: Turn, pending: Pending, order: ev.Begin, event: ev.OrderDone) -> None:
-    begun(turn, order, event.since, _as_loaded(turn, order))
-    turn.become(pending=None)
+    begun(turn, order, event.since)
     turn.answer(pending.by, "done", rate_ml_h=order.rate.value, volume_ml=order.limit.value)
     if event.report is not None:
         on_report(turn, ev.PumpReported(event.report))
 
 
-def _rate_set(turn: Turn, pending: Pending, order: ev.SetRate) -> None:
-    ours = turn.state.ours
-    turn.become(
-        pending=None,
-        ordered=order.rate,
-        enforced=order.rate,
-        plan=pending.plan or turn.state.plan,
-        ours=None if ours is None else replace(ours, rate=order.rate),
-        volumes=_faster(turn.state.volumes, order),
-    )
-    turn.answer(pending.by, "done", rate_ml_h=order.rate.value)
-
-
-def _faster(volumes: watch.Volumes, order: ev.SetRate) -> watch.Volumes:
-    return replace(volumes, rate_high=max(volumes.rate_high, order.rate, key=lambda rate: rate.value))
-
-
 def _tightened(turn: Turn, pending: Pending, order: ev.Tighten, event: ev.OrderDone) -> None:
-    turn.become(pending=None, ordered=order.rate, limit_covers=True, ours=_as_loaded(turn, order))
+    turn.become(pending=None, ordered=order.rate, limit_covers=True, ours=as_loaded(turn, order))
     turn.clear("limit_not_set")
-    if turn.state.phase is Phase.ENDING:
+    if turn.state.phase is Phase.ENDING and order.limit == smallest_limit(turn):
         turn.become(observed_from=turn.now)
         turn.clear(*sorted(turn.state.conditions - {"pump_not_proved"}))
         turn.go(Phase.OBSERVING)
     if event.report is not None:
         turn.become(report=event.report)
-
-
-def _as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> Identity | None:
-    ours = turn.state.ours
-    return None if ours is None else replace(ours, rate=order.rate, limit=order.limit)
 
 
 def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
@@ -125,10 +105,10 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
             turn.halt()
         case ev.Tighten():
             turn.alarm("limit_not_set", why=event.text)
-        case ev.Begin() if state.phase is Phase.ARMED and event.reason == "differs":
-            turn.become(armed_at=None, settings=())
-            turn.go(Phase.PLANNED)
-            turn.alarm("unarmed", why=event.text)
+        case ev.Begin() if state.phase is Phase.ARMED and (
+            event.reason == "differs" or state.sight is not Sight.SEEING
+        ):
+            unarm(turn, event.text)
         case _:
             pass
 
@@ -140,8 +120,8 @@ def _halt_failed(turn: Turn, event: ev.OrderFailed) -> None:
     turn.become(halt=replace(latch, in_flight=False))
     for by in latch.asked_by:
         turn.answer(by, "unknown", event.text)
-    if turn.state.sight is Sight.SEEING and event.reason != "link_lost":
-        turn.halt()
+    if turn.state.sight is not Sight.BLIND and event.reason != "link_lost":
+        turn.halt(whoever=True)  # to whom the first one went
 
 
 def stop_unconfirmed(turn: Turn, _event: ev.StopUnconfirmed) -> None:

@@ -180,7 +180,7 @@ def _shows_differently(old: State, new: State) -> bool:
 def wake_at(turn: Turn) -> float | None:
     """The next moment that no reading brings by itself."""
     state = turn.state
-    if state.phase is ARMED and state.armed_at is not None:
+    if state.phase is ARMED and state.armed_at is not None and state.pending is None:
         return state.armed_at + UNARM_AFTER_S
     if state.phase is OBSERVING and state.observed_from is not None:
         return state.observed_from + turn.rules.observation_s
@@ -217,8 +217,7 @@ def _lease_lapsed(turn: Turn, _event: ev.LeaseLapsed) -> None:
 
 def _shutdown(turn: Turn, _event: ev.Shutdown) -> None:
     """SIGTERM while infusing: STOP, read back, alarm; the session can be resumed after the restart."""
-    starting = turn.state.pending is not None and isinstance(turn.state.pending.order, ev.Begin)
-    if turn.state.phase in (RUNNING, RECOVERING) or starting:
+    if turn.state.phase in (RUNNING, RECOVERING) or turn.state.starting:
         turn.alarm("stopped_by_shutdown")
         turn.pause("the program was shut down", by_pump=False)
         turn.halt()

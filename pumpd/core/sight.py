@@ -35,7 +35,7 @@ def link_down(turn: Turn, event: ev.LinkDown) -> None:
     """Not knowing is a state with an alarm."""
     state = turn.state
     turn.become(sight=Sight.BLIND, report=None, connected=None)
-    if state.phase in TO_PROVE and not state.released:
+    if state.starting or (state.phase in TO_PROVE and not state.released):
         turn.alarm("comms_lost_pump", reason=event.reason)
     elif not state.standby:
         turn.alarm("pump_not_connected", reason=event.reason)
@@ -69,15 +69,16 @@ def _must_prove(state: State) -> bool:
 def restarted(turn: Turn, event: ev.Restarted) -> None:
     """Back after a crash: what was running must be found out, what was armed must be armed again."""
     state = turn.state
-    started = state.pending is not None and isinstance(state.pending.order, ev.Begin)
+    started = state.starting
     halt, pending = state.halt, state.pending
+    kept = pending is not None and (state.phase in TO_PROVE or started)  # what it changed may be read in the pump
     turn.become(
         sight=Sight.BLIND,
         report=None,
         connected=None,
         rebooted=event.rebooted,
         halt=None if halt is None else replace(halt, in_flight=False),
-        pending=replace(pending, uncertain=True) if pending is not None and started else None,
+        pending=replace(pending, uncertain=True) if pending is not None and kept else None,
     )
     if state.phase is Phase.RUNNING or started:
         turn.alarm("daemon_restarted", rebooted=event.rebooted)

@@ -26,6 +26,9 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
     if turn.state.halt is not None:
         turn.refuse(event.by, "busy", "the pump was ordered to stop and has not been read standing yet")
         return
+    if turn.state.pending is not None:
+        turn.refuse(event.by, "busy", "an earlier order has not been read back yet")
+        return
     before = event.before
     turn.state = State(
         phase=Phase.PLANNED,
@@ -160,7 +163,7 @@ def pause(turn: Turn, event: ev.PauseOrdered) -> None:
     if turn.state.phase is Phase.ARMED and turn.state.pending is None:
         turn.answer(event.by, "done", "nothing is infusing")
         return
-    if turn.state.phase is Phase.PAUSED and turn.state.halt is None:
+    if turn.state.phase is Phase.PAUSED and turn.state.halt is None and not turn.state.starting:
         hold = turn.state.hold
         if hold is not None:
             turn.become(hold=replace(hold, by_pump=False))  # a keypad start is from now on against a person's order
@@ -183,7 +186,7 @@ def stop(turn: Turn, event: ev.StopOrdered) -> None:
 
 def pump_stop(turn: Turn, event: ev.PumpStopOrdered) -> None:
     """STOP in every phase and sight, with or without a session."""
-    turn.halt(event.by)
+    turn.halt(event.by, whoever=True)
     if turn.state.phase in (Phase.RUNNING, Phase.PAUSED, Phase.RECOVERING):
         turn.go(Phase.ENDING)
     elif turn.state.phase is Phase.ARMED:
@@ -293,9 +296,10 @@ def end(turn: Turn, event: ev.EndOrdered) -> None:
     """Be content with what was given; or, when observing, end the observation."""
     if turn.state.phase is Phase.OBSERVING:
         over(turn)
-    elif turn.state.phase is Phase.PAUSED and turn.state.halt is None:
+    elif turn.state.phase is Phase.PAUSED and turn.state.halt is None and not turn.state.starting:
         turn.go(Phase.ENDING)
-        secure(turn)
+        if turn.state.pending is None and turn.state.sight is Sight.SEEING:
+            secure(turn)
     else:
         turn.halt(event.by)
         turn.go(Phase.ENDING)
@@ -310,9 +314,13 @@ def over(turn: Turn) -> None:
 
 def secure(turn: Turn) -> None:
     """The pump stands for good: leave the smallest limit in it, so that its keypad cannot give a second dose (S1)."""
-    smallest = Ml(turn.rules.fitted.limits.least)
-    slowest = MlPerHour(turn.rules.fitted.rates.least)
+    slowest, smallest = MlPerHour(turn.rules.fitted.rates.least), smallest_limit(turn)
     turn.order(lambda number: ev.Tighten(number, slowest, smallest))
+
+
+def smallest_limit(turn: Turn) -> Ml:
+    """The smallest volume that the pump's own limit can be set to."""
+    return Ml(turn.rules.fitted.limits.least)
 
 
 def release(turn: Turn, event: ev.ReleaseOrdered) -> None:

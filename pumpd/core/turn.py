@@ -10,7 +10,7 @@ from typing import Any
 from pumpd.core.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
 from pumpd.core.frozen import changer
 from pumpd.core.plan import Plan
-from pumpd.core.state import HaltLatch, Hold, Pending, Phase, State
+from pumpd.core.state import HaltLatch, Hold, Pending, Phase, Sight, State
 from pumpd.units import Ml, MlPerHour
 
 _changed = changer(State)
@@ -116,6 +116,8 @@ class Turn:
         asked_by = (*(latch.asked_by if latch else ()), *((by,) if by else ()))
         since = latch.since if latch else self.now
         self.answer(by, "accepted")
+        if self.state.sight is not Sight.SEEING:
+            self.answer(by, "unknown", "the pump cannot be reached: it is stopped first thing when it answers")
         if latch is not None and latch.in_flight:
             self.become(halt=replace(latch, asked_by=asked_by))
             return
