@@ -1,7 +1,7 @@
 """From a request to an event of the session, or to a refusal with its reason. Pure: no I/O, no time of its own.
 
-The form and the freshness of a request were judged before (`messaging.requests`, `messaging.auth`). Here it is held against the
-session it means, and turned into the units of the core.
+The form and the freshness of a request were judged before (`messaging.requests`, `messaging.auth`). Here it is held
+against the session it means, and turned into the units of the core.
 """
 
 from __future__ import annotations

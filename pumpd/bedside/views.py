@@ -15,7 +15,7 @@ from pumpd.bedside.desk import Proposal
 from pumpd.core import alarms
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
-from pumpd.core.turn import Turn
+from pumpd.core.therapy import offer
 from pumpd.driver import Motion, PumpReport
 from pumpd.messaging.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
@@ -117,7 +117,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
     elapsed = state.elapsed_at(now)
     running = state.run_since is not None
     left = max(0.0, plan.seconds - elapsed)
-    offer = confirmable(state, now)
+    figures = offer(state, now)
     return Session(
         pump=pump_id,
         bed=bed,
@@ -144,8 +144,8 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         started_ts=wall - timedelta(seconds=elapsed / speed) if running else None,
         ends_ts=wall + timedelta(seconds=left / speed) if running and state.sight is Sight.SEEING else None,
         hold_reason=state.hold.reason if state.hold is not None else None,
-        confirm_rate_ml_h=_number(offer[0]) if offer else None,
-        confirm_volume_ml=_number(offer[1]) if offer else None,
+        confirm_rate_ml_h=_number(figures[0]) if figures else None,
+        confirm_volume_ml=_number(figures[1]) if figures else None,
     )
 
 
@@ -169,15 +169,6 @@ def _no_session(state: State, pump_id: str, bed: str) -> Session:
         ends_ts=None,
         hold_reason=None,
     )
-
-
-def confirmable(state: State, now: float) -> tuple[MlPerHour, Ml] | None:
-    """The figures a start, resume or finish would have to confirm now; None where none of them is possible."""
-    if state.plan is None or state.phase not in (InnerPhase.ARMED, InnerPhase.PAUSED):
-        return None
-    turn = Turn(state, now)
-    limit = turn.remaining()
-    return None if limit is None else (turn.planned_rate, limit)
 
 
 def proposal(made: Proposal) -> dict[str, Any]:

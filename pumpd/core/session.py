@@ -19,7 +19,7 @@ from pumpd.core.enforce import POWER_LOST, UNARM_AFTER_S, on_report, predicted_e
 from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
 from pumpd.core.sight import link_down, link_up, restarted
 from pumpd.core.state import Phase, Sight, State
-from pumpd.core.therapy import ORDERS, over
+from pumpd.core.therapy import ORDERS, offer, over
 from pumpd.core.turn import Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED
@@ -150,7 +150,7 @@ def decide(state: State, event: ev.Event, now: float) -> Decision:
     HANDLERS[type(event)](turn, event)
     if turn.state.phase not in targets:
         raise IllegalTransition(f"{type(event).__name__}: {state.phase.value} -> {turn.state.phase.value}")
-    if _shows_differently(state, turn.state):
+    if _shows_differently(state, turn.state, now):
         turn.become(revision=state.revision + 1)
     return Decision(turn.state, tuple(turn.effects), wake_at(turn))
 
@@ -164,17 +164,13 @@ def _refusal(state: State, event: ev.Event) -> tuple[ev.Effect, ...]:
     return (ev.Answer(by.request, "rejected", "wrong_phase", text),)
 
 
-def _shows_differently(old: State, new: State) -> bool:
-    """Would a person at a display see another session? Progress alone is no revision."""
-    return (old.phase, old.sight, old.session_id, old.plan, old.ordered, old.hold, old.released) != (
-        new.phase,
-        new.sight,
-        new.session_id,
-        new.plan,
-        new.ordered,
-        new.hold,
-        new.released,
-    )
+def _shows_differently(old: State, new: State, now: float) -> bool:
+    """Would a person at a display see another session, or other figures to confirm? Progress alone is no revision."""
+    return _shown(old) != _shown(new) or offer(old, now) != offer(new, now)
+
+
+def _shown(state: State) -> tuple[object, ...]:
+    return state.phase, state.sight, state.session_id, state.plan, state.ordered, state.hold, state.released
 
 
 def wake_at(turn: Turn) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from pumpd.core import events as ev
-from pumpd.core.limits import CODE_MAX_RATE, Level, check
+from pumpd.core.limits import Level, check
 from pumpd.core.plan import Plan
 from pumpd.core.state import Phase, Sight, State
 from pumpd.core.turn import Turn
@@ -43,6 +43,9 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
         orders=before.orders,
         conditions=frozenset(before.conditions),
     )
+    turn.clear("unarmed", "pump_not_proved")  # of the session before; who is there now is proved at arming
+    if before.connected is not None:
+        turn.clear("comms_lost_pump")
     turn.answer(event.by, "done", session_id=event.session_id, volume_ml=event.plan.volume.value)
 
 
@@ -79,49 +82,76 @@ def start(turn: Turn, event: ev.StartOrdered) -> None:
 
 def resume(turn: Turn, event: ev.ResumeOrdered) -> None:
     """Go on after a pause. `recalculate` raises the rate to end at the planned time, within all limits."""
-    hold = turn.state.hold
-    if hold is not None and hold.needs_pressure_release and not event.pressure_released:
-        words = "line pressure may be trapped: release it away from the patient and confirm `pressure_released`"
-        turn.refuse(event.by, "not_confirmed", words)
-        return
-    if hold is not None and turn.now - hold.at > LONG_PAUSE_S and event.by.role != PRESCRIBER:
-        words = f"paused for more than {LONG_PAUSE_S / 60:.0f} minutes: a {PRESCRIBER} must resume"
-        turn.refuse(event.by, "not_allowed", words)
-        return
-    if event.recalculate and hold is not None and hold.needs_pressure_release:
-        turn.refuse(event.by, "not_allowed", "after an occlusion the rate is kept, never caught up")
+    problem = _why_not_resume(turn, event.by, event.pressure_released, event.recalculate)
+    if problem is not None:
+        turn.refuse(event.by, *problem)
         return
     if not event.recalculate:
         _begin(turn, event.by, event.confirm, turn.planned_rate)
         return
-    plan = recalculated(turn)
+    plan = recalculated(turn, event.confirm)
     if isinstance(plan, str):
         turn.refuse(event.by, "limit", plan)
         return
-    problem = _over_limits(turn, plan)
-    if problem is not None:
-        turn.refuse(event.by, "limit", problem)
+    over = _over_limits(turn, plan)
+    if over is not None:
+        turn.refuse(event.by, "limit", over)
         return
     _begin(turn, event.by, event.confirm, plan.rate_at(turn.state.elapsed), plan)
 
 
-def recalculated(turn: Turn) -> Plan | str:
-    """The plan that gives the rest in the time that was left, counting the pause; or why there is none."""
+def _why_not_resume(turn: Turn, by: ev.By, released: bool, recalculate: bool = False) -> tuple[str, str] | None:
+    """What the pause itself demands before anything flows again."""
+    hold = turn.state.hold
+    if hold is None:
+        return None
+    if hold.needs_pressure_release and not released:
+        words = "line pressure may be trapped: release it away from the patient, resume and confirm `pressure_released`"
+        return "not_confirmed", words
+    if turn.now - hold.at > LONG_PAUSE_S and by.role != PRESCRIBER:
+        return "not_allowed", f"paused for more than {LONG_PAUSE_S / 60:.0f} minutes: a {PRESCRIBER} must resume"
+    if recalculate and hold.needs_pressure_release:
+        return "not_allowed", "after an occlusion the rate is kept, never caught up"
+    return None
+
+
+def recalculated(turn: Turn, confirm: ev.Confirm | None = None) -> Plan | str:
+    """The plan that gives the rest in the time that was left, counting the pause; or why there is none.
+
+    The rate that is needed grows while a person reads and confirms it: one offered a moment ago is taken as confirmed.
+    """
     hold = turn.state.hold
     paused = turn.now - hold.at if hold else 0.0
     left = turn.plan.seconds - turn.state.elapsed - paused
     rest = turn.plan.volume - turn.state.volumes.most(turn.step)
-    if left <= 0 or not rest > Ml(0):
+    if left < 1 or not rest > Ml(0):
         return "no time is left to catch up in"
-    rate = turn.rules.fitted.rates.down(rest.value * 3600 / Decimal(round(left)))
+    rates = turn.rules.fitted.rates
+    rate = rates.down(rest.value * 3600 / Decimal(round(left)))
     if rate is None:
         return "the pump cannot be set to the recalculated rate"
+    offered = confirm.rate if confirm is not None else None
+    if offered is not None and turn.planned_rate.value <= offered.value < rate:
+        rate = rates.down(offered.value) or rate
     return turn.plan.continued_at(MlPerHour(rate), turn.state.elapsed, turn.state.volumes.most(turn.step))
 
 
 def finish(turn: Turn, event: ev.FinishOrdered) -> None:
     """Give the missing volume at the plan's rate."""
+    problem = _why_not_resume(turn, event.by, released=False)
+    if problem is not None:
+        turn.refuse(event.by, *problem)
+        return
     _begin(turn, event.by, event.confirm, turn.planned_rate)
+
+
+def offer(state: State, now: float) -> tuple[MlPerHour, Ml] | None:
+    """The rate and volume a start, resume or finish has to confirm now; None where none of them is possible."""
+    if state.plan is None or state.phase not in (Phase.ARMED, Phase.PAUSED):
+        return None
+    turn = Turn(state, now)
+    limit = turn.remaining()
+    return None if limit is None else (turn.planned_rate, limit)
 
 
 def _begin(turn: Turn, by: ev.By, confirm: ev.Confirm | None, rate: MlPerHour, plan: Plan | None = None) -> None:
@@ -178,6 +208,7 @@ def stop(turn: Turn, event: ev.StopOrdered) -> None:
     """End the infusion for good."""
     if turn.state.phase in (Phase.PLANNED, Phase.ARMED) and turn.state.pending is None:
         turn.go(Phase.ABORTED)
+        turn.clear("unarmed")
         turn.answer(event.by, "done", "the session is aborted; nothing was infusing")
         return
     turn.halt(event.by)
@@ -210,8 +241,10 @@ def accept(turn: Turn, event: ev.AcceptOrdered) -> None:
     report = turn.state.report
     rate = report.rate if report is not None and report.motion is Motion.INFUSING else None
     problem = _unseen(turn)
-    if problem is None and rate is None:
+    if problem is None and not rate:
         problem = "differs", "the pump tells no rate to accept"
+    if problem is None and rate is not None and turn.rules.fitted.rates.down(rate.value) != rate.value:
+        problem = "limit", f"{rate} cannot be set again after a pause; restore the plan's rate, or set another"
     if problem is None and (event.confirm is None or event.confirm.rate != rate):
         problem = "not_confirmed", f"read back to the person and confirm: rate {rate}"
     if problem is not None or rate is None:
@@ -222,7 +255,7 @@ def accept(turn: Turn, event: ev.AcceptOrdered) -> None:
     if over is not None:
         turn.refuse(event.by, "limit", over)
         return
-    turn.become(plan=plan, ordered=rate)
+    turn.become(plan=plan, ordered=rate, enforced=rate)
     turn.clear("rate_below_plan")
     turn.answer(
         event.by, "done", rate_ml_h=rate.value, remaining_s=round(plan.seconds - turn.state.elapsed_at(turn.now))
@@ -232,7 +265,8 @@ def accept(turn: Turn, event: ev.AcceptOrdered) -> None:
 def set_rate(turn: Turn, event: ev.RateOrdered) -> None:
     """Another rate for the rest of the volume. A higher one is confirmed; both stand within all limits."""
     problem = _unseen(turn)
-    raises = turn.state.ordered is None or event.rate > turn.state.ordered
+    runs_at = turn.state.report.rate if turn.state.report is not None else None
+    raises = runs_at is None or event.rate > runs_at  # not the ordered one: the keypad may have lowered it
     settable = turn.rules.fitted.rates.down(event.rate.value)
     if problem is None and settable != event.rate.value:
         problem = "limit", f"the pump cannot be set to {event.rate}; the next lower settable rate is {settable} mL/h"
@@ -262,24 +296,25 @@ def _unseen(turn: Turn) -> tuple[str, str] | None:
 def _rest_at(turn: Turn, rate: MlPerHour) -> Plan:
     elapsed = turn.state.elapsed_at(turn.now)
     given = max(turn.state.volumes.counted, turn.state.volumes.low, key=lambda volume: volume.value)
-    return turn.plan.continued_at(rate, elapsed, given)
+    return turn.plan.continued_at(rate, elapsed, min(given, turn.plan.volume, key=lambda volume: volume.value))
 
 
 def _over_limits(turn: Turn, plan: Plan) -> str | None:
     """Every hard limit the changed plan breaks, in words; duration counts as it will really be (S8)."""
     prescription = replace(plan.prescription, duration_s=max(1, round(plan.seconds)), portions=())
-    pump_max = MlPerHour(turn.rules.fitted.rates.most)
-    configured = turn.rules.max_rate
-    ceiling = min(pump_max, configured or CODE_MAX_RATE, key=lambda rate: rate.value)
-    findings = check(replace(plan, prescription=prescription), turn.rules.limits, ceiling)
-    hard = [finding.text for finding in findings if finding.level is Level.HARD]
+    findings = check(replace(plan, prescription=prescription), turn.rules.limits, turn.rate_max)
+    # What the container must hold was judged when it was fitted: the dose, or later what remained of it.
+    hard = [finding.text for finding in findings if finding.level is Level.HARD and finding.name != "container"]
     return "; ".join(hard) or None
 
 
 def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
     """Another syringe, while paused: its diameter goes into the pump, the counter begins a new segment."""
-    limit = turn.remaining()
+    limit = turn.remaining(event.fitted)
     problem = _why_not_give(turn)
+    unsettable = [step.rate for step in turn.plan.steps if event.fitted.rates.down(step.rate.value) != step.rate.value]
+    if problem is None and unsettable:
+        problem = "limit", f"with this container the pump cannot be set to {unsettable[-1]}"
     if problem is None and (limit is None or event.container.fill < limit):
         problem = "limit", f"fill {event.container.fill} does not hold the remaining {limit}"
     if problem is not None or limit is None:

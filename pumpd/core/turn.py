@@ -11,6 +11,7 @@ from pumpd.core.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rul
 from pumpd.core.frozen import changer
 from pumpd.core.plan import Plan
 from pumpd.core.state import HaltLatch, Hold, Pending, Phase, Sight, State
+from pumpd.driver import Fitted
 from pumpd.units import Ml, MlPerHour
 
 _changed = changer(State)
@@ -63,10 +64,10 @@ class Turn:
         """What the plan says now."""
         return self.plan.rate_at(self.state.elapsed_at(self.now))
 
-    def remaining(self) -> Ml | None:
+    def remaining(self, fitted: Fitted | None = None) -> Ml | None:
         """S1: plan volume less the most that can have been given, rounded down to what the pump can be set to."""
         rest = self.plan.volume - self.state.volumes.most(self.step)
-        settable = self.rules.fitted.limits.down(rest.value)
+        settable = (fitted or self.rules.fitted).limits.down(rest.value)
         return None if settable is None else Ml(settable)
 
     # --- alarms ---

@@ -25,6 +25,7 @@ REOPEN_FIRST_S = 0.25  # a USB adapter that was bumped is back within a second
 REOPEN_MOST_S = 5.0  # nobody should wait longer than this after plugging the pump in again
 CONNECT_AGAIN_S = 0.5  # a pump that is switched on answers within seconds; asking twice a second is no load
 CONNECTS_PER_OPEN = 8  # then the port is opened afresh: a half-open TCP connection never answers again by itself
+STARVE_MARGIN_S = 1.0  # beyond the watchdog's time: then a pump that hears us, and that we do not hear, has stopped
 STOP_AGAIN_S = 0.25  # between two attempts to stop after a lapsed lease
 
 OpenPipe: TypeAlias = Callable[[Callable[[bytes], None], Callable[[str], None]], Awaitable[Pipe]]
@@ -105,6 +106,7 @@ class Link:
         self._lease_until = inf
         self._lease_timer = Deadline(clock, self._mind_lease)
         self._reclaimed = False
+        self._starved = False  # the pump was left without a word for longer than its watchdog's time
         self._proved = False  # this opening of the port was identified as the pump of before
         self._reasons_told: set[str] = set()
         self._reopen_in_s = REOPEN_FIRST_S
@@ -209,10 +211,24 @@ class Link:
                     return
                 failed += 1
                 self._down(_words_of(error), "lost")
-                await self._until(lambda: not self._talk.open, CONNECT_AGAIN_S)
+                await self._until(lambda: not self._talk.open, self._pause_between_connects())
             else:
                 failed = 0
                 await self._until(lambda: not self._talk.open or not self.ready)
+
+    def _pause_between_connects(self) -> float:
+        """A pump that hears us but that we do not hear must not be fed for ever: any question feeds its watchdog (S16).
+
+        For one watchdog time after its last word we ask often, since it may well be infusing as planned. Then comes one
+        silence that is long enough for it to stop by itself, and after that we ask often again.
+        """
+        watchdog = self.pump.capabilities.watchdog_s
+        if watchdog is None or self._starved or self.lease is not Lease.GUARDED:
+            return CONNECT_AGAIN_S
+        if self._clock.wire() - self._talk.answered_at < watchdog[1]:
+            return CONNECT_AGAIN_S
+        self._starved = True
+        return watchdog[1] + STARVE_MARGIN_S
 
     def _may_connect(self) -> bool:
         """Reads are allowed, or the port is gone. While a lapsed lease stops a proved pump, the line is for STOP."""
@@ -222,7 +238,7 @@ class Link:
     def _up(self, identity: Identity) -> None:
         if self.lease is Lease.LAPSED and not _same_pump(self.identity, identity):
             raise NotConnected(f"another pump answers ({identity.model}): STOP is not sent to it")
-        self.identity, self._proved = identity, True
+        self.identity, self._proved, self._starved = identity, True, False
         self._reasons_told.clear()
         self._reopen_in_s = REOPEN_FIRST_S
         self._enter("ready")

@@ -157,6 +157,7 @@ class Talk:
         self._dirty = False
         self._owed_until = -inf  # the deadline of a question that was given up before its time
         self._heard_at = -inf
+        self.answered_at = -inf  # wire time of the last valid frame
 
     # --- for the link -----------------------------------------------------------------------------------------------
 
@@ -244,6 +245,7 @@ class Talk:
 
     def _for_dialogue(self, frame: Frame, asking: bool) -> bool:
         self._lost_at = inf
+        self.answered_at = self._heard_at
         taken = self._on_frame(frame, asking)
         if taken.notice is not None:
             self._told(taken.notice)

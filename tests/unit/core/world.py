@@ -13,6 +13,7 @@ from pumpd.core.limits import DrugLimits
 from pumpd.core.plan import Container, Plan, Portion, Prescription, make_plan
 from pumpd.core.session import decide
 from pumpd.core.state import Phase, State
+from pumpd.core.turn import Turn
 from pumpd.driver import Capabilities, Fitted, Identity, Motion, PumpAlarm, PumpReport
 from pumpd.library import load_drug_library, share_file
 from pumpd.units import Kg, MgPerKg, MgPerMl, Ml, MlPerHour
@@ -131,10 +132,10 @@ class Case:
 
     def confirm(self, rate: MlPerHour | None = None) -> ev.Confirm:
         """The figures a display would read back now."""
-        from pumpd.bedside.views import confirmable
-
-        offer = confirmable(self.state, self.now)
-        return ev.Confirm(rate or (offer[0] if offer else None), offer[1] if offer else None)
+        if self.state.plan is None:
+            return ev.Confirm()
+        turn = Turn(self.state, self.now)
+        return ev.Confirm(rate or turn.planned_rate, turn.remaining())
 
     # --- whole stretches ---
 

@@ -1,0 +1,151 @@
+"""The disk hangs, a bed fails: what stops is never held up, and other beds miss nothing (S9, S13, S16)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pumpd.bedside import bed as bed_module
+from pumpd.core import events as ev
+from pumpd.core.session import Decision, decide
+from pumpd.core.state import State
+from pumpd.records.journal import Journal
+from pumpd.testing import VirtualClock
+from tests.bedside import PLANNED_ML, Bedside, Room, ward
+from tests.scenario.test_blind import starts
+
+
+class Disk:
+    """A commit that can be blocked, as a hung disk does."""
+
+    def __init__(self) -> None:
+        self.blocked = False
+
+    def __call__(self, connection: sqlite3.Connection) -> None:
+        if self.blocked:
+            raise sqlite3.OperationalError("disk I/O error")
+        connection.commit()
+
+
+def room_with(disk: Disk, path: Path) -> Room:
+    clock = VirtualClock()
+    return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False, commit=disk))
+
+
+async def test_with_the_journal_blocked_a_stop_leaves_at_once(tmp_path: Path) -> None:
+    disk = Disk()
+    bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        disk.blocked = True
+        await bed.until(lambda: "journal_unavailable" in bed.alarms, within_s=4)
+        assert bed.truth["infusing"], "the running infusion is supervised on"
+        await asyncio.sleep(30)
+        assert bed.phase == "running"
+        ordered_at = bed.room.clock.wire()
+        stopped = await bed.order("session.stop")
+        assert stopped["state"] == "done"
+        assert next(at for at, data in bed.port.written if at >= ordered_at and b"STP" in data) - ordered_at < 0.05
+        assert not bed.truth["infusing"]
+
+
+async def test_with_the_journal_blocked_a_raised_rate_is_still_set_back(tmp_path: Path) -> None:
+    disk = Disk()
+    bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
+    async with ward(bed):
+        await bed.running()
+        disk.blocked = True
+        await asyncio.sleep(30)
+        bed.do("set_rate", ml_h=60.0)
+        await bed.until(lambda: bed.truth["rate_ml_h"] == pytest.approx(46.66), within_s=2.2)
+        assert "rate_above_plan" in bed.alarms
+        assert bed.room.sounds["one"] == "high"
+
+
+async def test_with_the_journal_blocked_start_and_resume_are_refused(tmp_path: Path) -> None:
+    disk = Disk()
+    bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        disk.blocked = True
+        refused = await bed.order("session.start", confirm=True)
+        assert refused["reason"] == "journal_unavailable"
+        assert starts(bed) == 0
+        disk.blocked = False
+        assert (await bed.order("session.start", confirm=True))["state"] == "done"
+        await bed.until_session(120)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(2)
+        disk.blocked = True
+        refused = await bed.order("session.resume", confirm=True)
+        assert refused["reason"] == "journal_unavailable"
+        assert starts(bed) == 1
+        assert bed.phase == "paused"
+
+
+class Poison:
+    """Breaks the decisions of one bed: it raises, or never comes back."""
+
+    def __init__(self, victim: str, how: str) -> None:
+        self.victim, self.how = victim, how
+        self.active = False
+
+    def __call__(self, state: State, event: ev.Event, now: float) -> Decision:
+        if self.active and state.session_id == self.victim and isinstance(event, ev.PumpReported):
+            while self.how == "hangs":
+                pass
+            raise RuntimeError("a fault in the decision")
+        return decide(state, event, now)
+
+
+@pytest.mark.parametrize("how", ["raises", "hangs"])
+async def test_a_bed_whose_decision_fails_stops_its_pump_and_only_its_pump(how: str, monkeypatch: Any) -> None:
+    room = Room()
+    sick, well = Bedside(room, "sick"), Bedside(room, "well")
+    async with ward(sick, well):
+        await sick.running()
+        await well.running()
+        await well.until_session(60)
+        poison = Poison(sick.state.session_id, how)
+        monkeypatch.setattr(bed_module, "decide", poison)
+        polls = len(well.port.sent)
+        began = room.clock.wire()
+        poison.active = True
+        await sick.until(lambda: not sick.truth["infusing"], within_s=6)
+        poison.active = False
+        await asyncio.sleep(max(0.0, began + 20 - room.clock.wire()))
+        assert "bed_failed" in sick.alarms
+        assert "bed_failed" not in well.alarms
+        gaps = [
+            later - earlier
+            for (earlier, _), (later, _) in zip(well.port.written[polls:], well.port.written[polls + 1 :], strict=False)
+        ]
+        assert max(gaps) < 1.1, "the other bed missed no poll"
+        await sick.until(lambda: sick.phase == "paused", within_s=10)
+        assert starts(sick) == 1
+        await well.until(lambda: well.phase == "observing", step_s=1)
+        assert well.given == pytest.approx(PLANNED_ML, rel=0.01)
+        assert well.given <= PLANNED_ML + 1e-9
+
+
+async def test_a_bed_that_fails_too_often_is_only_watched_until_a_person_clears_it(monkeypatch: Any) -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        poison = Poison(bed.state.session_id, "raises")
+        monkeypatch.setattr(bed_module, "decide", poison)
+        poison.active = True
+        await bed.until(lambda: "monitor_only" in bed.alarms, within_s=30)
+        assert not bed.truth["infusing"]
+        refused = await bed.order("session.resume", confirm=False)
+        assert refused["reason"] == "not_allowed"
+        assert (await bed.order("pump.stop"))["state"] == "done", "a person can always stop it"
+        poison.active = False
+        alarm = next(alarm for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "monitor_only")
+        assert (await bed.order("alarm.reset", alarm_id=alarm.alarm_id))["state"] == "done"
+        await bed.until(lambda: not bed.ward.bed.monitor_only and bed.phase == "paused", within_s=20)

@@ -1,0 +1,140 @@
+"""The daemon dies at some moment and comes back: same or safer state, and never a second start (S10, S11)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pumpd.records.journal import Journal
+from pumpd.testing import VirtualClock
+from tests.bedside import PLANNED_ML, Bedside, Room, ward
+from tests.scenario.test_blind import orders_in, starts
+
+
+class OtherBoot(VirtualClock):
+    """The machine was restarted: wire time begins anew."""
+
+    def __init__(self) -> None:
+        super().__init__(boot_id="another boot")
+
+
+def born_again(bed: Bedside, path: Path, clock: VirtualClock | None = None) -> Bedside:
+    """A new process on the same journal and the same pump."""
+    bed.room.journal.close(write_rest=True)
+    clock = clock or VirtualClock()
+    room = Room(seed=2, clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
+    again = Bedside(room, device=bed.device)
+    last = room.journal.last_session(again.name)
+    assert last is not None
+    first = next(room.journal.rows(session_id=last, bed=again.name))
+    again.ward.recover(room.journal.rows(bed=again.name, since=first.seq - 1))
+    return again
+
+
+def journaled(path: Path) -> Room:
+    clock = VirtualClock()
+    return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
+
+
+@pytest.mark.parametrize("gap_s", [0.1, 3.0, 8.0])
+async def test_dead_for_less_than_the_watchdog_it_goes_on_without_a_second_start(tmp_path: Path, gap_s: float) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+    await asyncio.sleep(gap_s)
+    again = born_again(bed, path)
+    assert again.phase == "recovering"
+    async with ward(again):
+        await again.until(lambda: again.phase == "running", within_s=2.0)
+        assert "daemon_restarted" in again.raised
+        assert orders_in(again) == []
+        await again.until(lambda: again.phase == "observing", step_s=1)
+        assert starts(again) == 0
+        assert again.given == pytest.approx(PLANNED_ML, rel=0.01)
+        assert again.given <= PLANNED_ML + 1e-9
+
+
+async def test_dead_for_longer_the_pump_has_stopped_and_resume_is_confirmed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+    await asyncio.sleep(60)
+    again = born_again(bed, path)
+    async with ward(again):
+        await again.until(lambda: again.phase == "paused", within_s=5)
+        assert "pump_watchdog_expired" in again.alarms
+        await asyncio.sleep(30)
+        assert starts(again) == 0
+        resumed = await again.order("session.resume", confirm=True)
+        assert resumed["state"] == "done", resumed
+        await again.until(lambda: again.phase == "observing", step_s=1)
+        assert again.given == pytest.approx(PLANNED_ML, rel=0.01)
+        assert again.given <= PLANNED_ML + 1e-9
+
+
+async def test_a_stop_that_was_owed_is_sent_after_the_restart(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+        bed.port.plug_out()
+        await asyncio.sleep(1)
+        await bed.order("session.stop", wait_s=0.5)
+    again = born_again(bed, path)
+    again = Bedside(again.room, device=bed.device, mode="basic")
+    last = again.room.journal.last_session(again.name)
+    first = next(again.room.journal.rows(session_id=last, bed=again.name))
+    again.ward.recover(again.room.journal.rows(bed=again.name, since=first.seq - 1))
+    assert again.phase == "ending"
+    assert again.state.halt is not None
+    async with ward(again):
+        await again.until(lambda: again.state.halt is None, within_s=5)
+        assert orders_in(again)[0] == b"STP"
+        assert not again.truth["infusing"]
+
+
+async def test_after_a_reboot_an_infusing_pump_is_paused_and_resume_is_confirmed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+    again = born_again(bed, path, OtherBoot())
+    async with ward(again):
+        await again.until(lambda: again.phase == "paused" and again.state.halt is None, within_s=5)
+        assert not again.truth["infusing"]
+        assert starts(again) == 0
+
+
+async def test_an_armed_pump_must_be_armed_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+    again = born_again(bed, path)
+    async with ward(again):
+        assert again.phase == "planned"
+        assert starts(again) == 0
+
+
+async def test_killed_between_the_start_order_and_its_read_back_it_asks_the_pump(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        waiting = asyncio.create_task(bed.order("session.start", confirm=True))
+        await bed.until(lambda: starts(bed) == 1, within_s=2, step_s=0.001)
+        bed.ward.bed.dead = True  # whatever the pump answers now is never heard
+        waiting.cancel()
+    again = born_again(bed, path)
+    async with ward(again):
+        await again.until(lambda: again.phase in ("running", "paused", "planned"), within_s=5)
+        assert starts(again) == 0
+        assert (again.phase == "running") == again.truth["infusing"]
