@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.text import Text
 
 from pumpd.commands.alarms import alarms
@@ -31,6 +31,7 @@ app = App(
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon answers.
     """,
     help_format="plaintext",
+    default_parameter=Parameter(negative=()),  # --no-yes and --empty-step would only puzzle
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
@@ -56,7 +57,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except Failed as failure:
         for line in str(failure).splitlines():
-            err.print(Text.assemble(("pumpd: ", "bold red"), line))
+            err.print(Text.assemble(("pumpd: ", "bold red"), line), soft_wrap=True)
         return failure.code
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -10,15 +10,20 @@ from pumpd.commands.screen import alarm_line, out
 from pumpd.messaging.encode import to_json
 
 alarms = App(
-    name="alarms", group="At the bed", help="List the alarms that stand, acknowledge or reset one, pause the sound."
+    name="alarms",
+    group="At the bed",
+    help="""List the alarms that stand, acknowledge or reset one, pause the sound.
+
+    pumpd alarms
+
+    The last column of the list is the id that `ack` and `reset` take.
+    """,
 )
 
 
 @alarms.default
 async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
-    """List the alarms that stand, the highest first; the last column is the id that `ack` and `reset` take.
-
-    pumpd alarms
+    """List the alarms that stand, the highest first.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
 
 
 @alarms.command
-async def ack(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+async def ack(alarm_id: str, /, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
     """Silence one alarm and record who saw it.
 
     pumpd alarms ack 3f2a90c1d4e5
@@ -56,7 +61,7 @@ async def ack(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> in
 
 
 @alarms.command
-async def reset(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+async def reset(alarm_id: str, /, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
     """Take a latched alarm off the list once its cause is gone.
 
     pumpd alarms reset 3f2a90c1d4e5
@@ -70,7 +75,7 @@ async def reset(alarm_id: str, *, where: Where = ANYWHERE, who: Who = NURSE) -> 
 
 
 @alarms.command
-async def pause(seconds: int, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
+async def pause(seconds: int, /, *, where: Where = ANYWHERE, who: Who = NURSE) -> int:
     """Pause the sound on all displays, for 120 seconds at most; a new or higher alarm ends it.
 
     pumpd alarms pause 60

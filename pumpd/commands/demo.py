@@ -135,12 +135,12 @@ class Stage:
 
 async def _set_up(stack: AsyncExitStack, folder: Path, speed: int) -> Stage:
     out.print(Rule(Text(f"pumpd demo: a 45-minute ketamine infusion at {speed} times the speed", "bold"), style="dim"))
-    out.print(Text(NOT_CERTIFIED, "dim"), justify="center")
+    out.print(Text(NOT_CERTIFIED, "dim"))
     out.print()
     port = folder / "pump"
     simulator = await stack.enter_async_context(_simulator(folder, port, speed))
     back_door = await _back_door(simulator)
-    _step("simulator", f"a New Era syringe pump on a serial port of its own ({port})")
+    _step("simulator", "a New Era syringe pump, on a serial port of its own")
     config = folder / "pumpd.toml"
     config.write_text(CONFIG.format(station=STATION, bed=BED, speed=speed, port=port))
     daemon = await stack.enter_async_context(
@@ -230,16 +230,16 @@ async def _perform(stage: Stage) -> None:
     planned = await _order(stage, "session.plan", args=PLAN)
     plan = planned["data"]
     met = sum(limit["level"] == "met" for limit in plan["limits"])
-    figures = f"70 kg x 0.5 mg/kg = {plain(plan['dose_mg'])} mg in {plain(plan['volume_ml'])} mL"
-    _step("planned", f"{figures}, {plain(plan['rate_ml_h'])} mL/h for {clock(plan['duration_s'])}; {met} limits met")
+    dose = f"{plain(plan['dose_mg'])} mg (0.5 mg/kg, 70 kg) in {plain(plan['volume_ml'])} mL"
+    _step("planned", f"{dose} at {plain(plan['rate_ml_h'])} mL/h; {met} limits met")
     await _order(stage, "session.arm", args={"patient_ref": PATIENT, "checklist": list(CHECKLIST)})
-    _step("armed", f"{len(CHECKLIST)} items confirmed; rate, limit, diameter and watchdog set and read back")
+    _step("armed", f"{len(CHECKLIST)} items confirmed; the pump was set, and read back")
     await _until(stage, lambda stage: _session(stage)["confirm_rate_ml_h"] is not None, READY_S, "offer the start")
     shown = _session(stage)
     confirm = {"rate_ml_h": shown["confirm_rate_ml_h"], "volume_ml": shown["confirm_volume_ml"]}
     await _order(stage, "session.start", confirm=confirm)
     rate, volume = plain(confirm["rate_ml_h"]), plain(confirm["volume_ml"])
-    _step("started", f"confirmed {rate} mL/h, and {volume} mL as the pump's own limit")
+    _step("started", f"{rate} mL/h confirmed, and {volume} mL as the pump's own limit")
     out.print()
     await _follow(stage)
 
@@ -274,12 +274,16 @@ async def _until(stage: Stage, holds: Any, within_s: float, what: str) -> None:
 
 async def _follow(stage: Stage) -> None:
     """Show the progress until nothing is infused any more and the last figures have been read."""
-    deadline = asyncio.get_running_loop().time() + SESSION_S / stage.speed + SLACK_S
+    allowed = SESSION_S / stage.speed + SLACK_S
+    deadline = asyncio.get_running_loop().time() + allowed
     with Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else nullcontext() as live:
         shown = 0
         while not _last_figures(stage):
-            if asyncio.get_running_loop().time() > deadline or not stage.daemon.running:
-                raise stage.daemon.failure("did not bring the session to its end")
+            now = asyncio.get_running_loop().time()
+            if out.is_terminal and _session(stage)["phase"] == "paused":
+                deadline = now + allowed  # somebody at this machine tries the commands out
+            if now > deadline or not stage.daemon.running:
+                raise stage.daemon.failure(f"did not bring the session to its end; it is {_session(stage)['phase']}")
             if live is not None:
                 live.update(_frame(stage), refresh=True)
             else:
@@ -320,7 +324,7 @@ async def _verdict(stage: Stage) -> int:
     }
     await _order(stage, "session.end")
     await _order(stage, "session.release")
-    _step("ended", f"after {clock(session['elapsed_s'])} of infusion; pump stopped, read back and released")
+    _step("ended", f"after {clock(session['elapsed_s'])}; the pump was stopped, read back and released")
     truth = await _truth(stage.back_door)
     account = Account(session, believed, truth)
     out.print()

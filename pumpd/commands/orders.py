@@ -79,7 +79,9 @@ class Orders:
         reason = f" ({answer['reason']})" if answer.get("reason") else ""
         if reason or answer.get("text"):
             line.append(f"{reason}: {answer.get('text') or ''}", "")
-        (out if answer["state"] in ("accepted", "started", "done", "done_modified") else err).print(line)
+        (out if answer["state"] in ("accepted", "started", "done", "done_modified") else err).print(
+            line, soft_wrap=True
+        )
         if answer.get("readback"):
             out.print(key_values([(name, str(value)) for name, value in answer["readback"].items()]))
 

@@ -20,7 +20,7 @@ from pumpd.records.recall import replay as decide_again
 from pumpd.records.record import Unreadable
 
 
-def replay(session: str | None = None, *, journal: Path | None = None, config: Path | None = None) -> int:
+def replay(session: str | None = None, /, *, journal: Path | None = None, config: Path | None = None) -> int:
     """Decide every recorded event of a session again; the same orders and alarms must come out.
 
     pumpd replay 4be1a0c9d2f3 --config /etc/pumpd/pumpd.toml

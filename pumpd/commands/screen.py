@@ -92,7 +92,7 @@ def bed(picture: Picture, name: str, now: float, *, stale: bool = False) -> Pane
     if session["session_id"] is not None:
         rows += [_progress(session, sample), _figures(sample)]
     if session.get("hold_reason"):
-        rows.append(Text(f"paused: {session['hold_reason']}", "yellow"))
+        rows.append(Text(session["hold_reason"], "yellow"))
     rows += _alarms(picture, name, stale=stale)
     return Panel(
         Group(*rows),
@@ -110,7 +110,7 @@ def _what(session: Message) -> str:
     if session["session_id"] is None:
         return ""
     dose, minutes = plain(session["dose_mg"]), plain(round(Decimal(session["duration_s"]) / 60, 1))
-    return f"{session['drug']} {dose} mg in {plain(session['volume_ml'])} mL over {minutes} min "
+    return f"· {session['drug']} {dose} mg in {plain(session['volume_ml'])} mL over {minutes} min "
 
 
 def _state_line(session: Message, sample: Message, connection: str, *, stale: bool) -> RenderableType:
@@ -161,7 +161,7 @@ def _figures(sample: Message) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for _ in range(3):
-        table.add_column(min_width=11)
+        table.add_column(min_width=11, justify="right")
     table.add_row("", *(Text(word, "dim") for word in ("planned", "pump says", "we count")))
     table.add_row("rate", number(sample.get("rate_plan_ml_h"), "mL/h"), number(sample.get("rate_read_ml_h"), "mL/h"))
     volumes = ("volume_plan_ml", "volume_pump_ml", "volume_integrated_ml")

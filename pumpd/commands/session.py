@@ -29,6 +29,7 @@ session = App(name="session", group="At the bed", help="Plan, arm, start and gui
 @session.command
 async def plan(
     bed: str,
+    /,
     *,
     patient: str,
     prescription: Prescription,
@@ -69,6 +70,7 @@ def _tell_plan(person: Orders, answer: Message) -> None:
 @session.command
 async def arm(
     bed: str,
+    /,
     *,
     patient: str | None = None,
     yes: bool = False,
@@ -104,7 +106,9 @@ async def arm(
 
 
 @session.command
-async def start(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def start(
+    bed: str, /, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+) -> int:
     """Start the infusion, once the figures have been confirmed.
 
     pumpd session start one
@@ -124,6 +128,7 @@ async def start(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Wh
 @session.command
 async def resume(
     bed: str,
+    /,
     *,
     pressure_released: bool = False,
     yes: bool = False,
@@ -151,7 +156,9 @@ async def resume(
 
 
 @session.command
-async def finish(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def finish(
+    bed: str, /, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+) -> int:
     """Give the volume that is missing after the pump stopped short of the plan.
 
     pumpd session finish one
@@ -184,7 +191,9 @@ async def _with_figures(verb: str, person: Orders, args: dict[str, Any] | None =
 
 
 @session.command
-async def restore(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def restore(
+    bed: str, /, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+) -> int:
     """Put the plan's rate back after it was lowered at the pump.
 
     pumpd session restore one
@@ -202,7 +211,9 @@ async def restore(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: 
 
 
 @session.command
-async def accept(bed: str, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def accept(
+    bed: str, /, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+) -> int:
     """Go on at the rate the pump runs at; the end is computed anew, all limits are checked again.
 
     pumpd session accept one
@@ -230,7 +241,7 @@ async def _with_rate(verb: str, field: str, person: Orders, *, yes: bool) -> int
 
 
 @session.command
-async def pause(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def pause(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
     """Stop the pump and keep the session. Never asks.
 
     pumpd session pause one
@@ -246,7 +257,7 @@ async def pause(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bo
 
 
 @session.command(name="stop")
-async def stop_session(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def stop_session(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
     """End the infusion for good. Never asks.
 
     pumpd session stop one
@@ -265,7 +276,7 @@ async def _at_once(verb: str, person: Orders) -> int:
     return await person.send(verb, (await person.look(live=False)).sessions[person.bed])
 
 
-async def stop(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def stop(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
     """Stop the pump of a bed, whatever it is doing, with or without a session. Never asks.
 
     pumpd stop one
@@ -283,7 +294,7 @@ async def stop(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: boo
 
 
 @session.command
-async def end(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def end(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
     """Be content with what was given; or, when observing, end the observation.
 
     pumpd session end one
@@ -299,7 +310,7 @@ async def end(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool
 
 
 @session.command
-async def release(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
+async def release(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
     """Hands off: disarm the pump's watchdog and send it nothing more.
 
     pumpd session release one
@@ -316,7 +327,7 @@ async def release(bed: str, *, where: Where = ANYWHERE, who: Who = NURSE, json: 
 
 @session.command
 async def container(
-    bed: str, *, syringe: Syringe, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+    bed: str, /, *, syringe: Syringe, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
 ) -> int:
     """Tell of a new syringe, while paused; it is put into the pump and read back.
 
@@ -337,7 +348,7 @@ async def _live(verb: str, person: Orders, args: dict[str, Any] | None = None) -
 
 
 @session.command
-async def status(bed: str | None = None, *, where: Where = ANYWHERE, json: bool = False) -> int:
+async def status(bed: str | None = None, /, *, where: Where = ANYWHERE, json: bool = False) -> int:
     """Show how one bed or all beds stand now.
 
     pumpd session status one --json

@@ -91,7 +91,7 @@ def drivers() -> int:
     """
     registry = find_drivers()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("driver", "pump", "kind", "control", "for people", "watchdog", "serial number", "rate while running"):
+    for title in ("driver", "pump", "control", "for people", "watchdog", "serial no.", "live rate"):
         table.add_column(title, overflow="fold")
     for name, driver in sorted(registry.drivers.items()):
         table.add_row(name, *_abilities(driver))
@@ -108,12 +108,11 @@ def _abilities(driver: Driver) -> tuple[str, ...]:
     watchdog = "none" if able.watchdog_s is None else "-".join(dict.fromkeys(f"{s}" for s in able.watchdog_s)) + " s"
     return (
         f"{able.maker} {able.model}",
-        able.kind,
         "full" if able.control else "stop only" if able.stop else "monitor only",
-        "yes" if able.clinical_use else "no: LABORATORY",
+        "yes" if able.clinical_use else "no",
         watchdog,
         "told" if able.has_serial_number else "not told",
-        "can change" if able.live_rate_change else "fixed",
+        "yes" if able.live_rate_change else "no",
     )
 
 
