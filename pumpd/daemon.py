@@ -297,7 +297,7 @@ class Station:
             await asyncio.sleep(due - self._clock.wire())
             now = self._clock.wire()
             self._lag_ms = max(0, round((now - due) * 1000))
-            ages = {name: ward.bed.heard_ago_ms() for name, ward in self.wards.items()}
+            ages = {ward.bed.setup.pump_id: ward.bed.heard_ago_ms() for ward in self.wards.values()}
             self.outlet.say(
                 "heartbeat",
                 Heartbeat(loop_lag_ms=self._lag_ms, pump_rx_age_ms=ages, alarms_revision=self._revision),
@@ -314,7 +314,9 @@ class Station:
 
     def _say_health(self) -> None:
         stats = self._bus.stats() if self._bus is not None else None
-        errors = {name: ward.link.counters.damaged + ward.link.counters.silent for name, ward in self.wards.items()}
+        errors = {
+            ward.link.name: ward.link.counters.damaged + ward.link.counters.silent for ward in self.wards.values()
+        }
         self.outlet.say(
             "health",
             Health(
