@@ -77,7 +77,7 @@ class Nurse:
 
     async def until(self, holds: Any, within_s: float = 15.0) -> None:
         async with asyncio.timeout(within_s):
-            while not holds():  # noqa: ASYNC110  # what is waited for is another object's state, which has no event
+            while not holds():
                 await asyncio.sleep(0.01)
 
 
