@@ -86,7 +86,7 @@ async def test_broker_dies_with_a_daemon_that_is_killed(which: str) -> None:
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
     async with asyncio.timeout(WAIT_S):
-        while await answers(port_of(url.decode())):  # noqa: ASYNC110  # another process has no event to wait for
+        while await answers(port_of(url.decode())):  # another process has no event to wait for
             await asyncio.sleep(0.02)
 
 
