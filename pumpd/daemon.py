@@ -18,9 +18,10 @@ import structlog
 
 from pumpd import config as cfg
 from pumpd.bedside.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
-from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REACTION_S, REPEAT_S, House, Setup
+from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REACTION_S, REPEAT_S
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import Proposal, Site
+from pumpd.bedside.house import House, Setup
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock, SystemClock
 from pumpd.core import events as ev

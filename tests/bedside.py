@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from drivers.newera import DRIVER
-from pumpd.bedside.bed import REACTION_S, House, Setup
+from pumpd.bedside.bed import REACTION_S
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import CHECKLIST, Proposal, Site
+from pumpd.bedside.house import House, Setup
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
 from pumpd.core import events as ev

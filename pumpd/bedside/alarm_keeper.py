@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from pumpd.bedside.display import Display
+from pumpd.bedside.house import House
 from pumpd.core import events as ev
 from pumpd.core.alarms import Alarm, Board
 from pumpd.messaging.encode import timestamp
 from pumpd.records.recall import ALARM, ALARM_OVER, alarm_text
-
-if TYPE_CHECKING:
-    from pumpd.bedside.bed import House
 
 
 class AlarmKeeper:

@@ -10,28 +10,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from typing import Protocol
 
 import structlog
 
 from pumpd.bedside.alarm_keeper import AlarmKeeper
-from pumpd.bedside.budget import Budget
-from pumpd.bedside.desk import Proposal, Site, event_for, propose
+from pumpd.bedside.desk import Proposal, event_for, propose
 from pumpd.bedside.display import Display
 from pumpd.bedside.hands import carry_out
-from pumpd.clock import Clock
+from pumpd.bedside.house import House, Setup
 from pumpd.core import events as ev
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import Sight, State
 from pumpd.driver import PumpError
 from pumpd.line import link as wire
 from pumpd.line.talk import Deadline
-from pumpd.messaging.outlet import Outlet
 from pumpd.messaging.requests import PlanArgs, Rejected, Request
 from pumpd.records.journal import Row
-from pumpd.records.logbook import Logbook
 from pumpd.records.recall import recall, row_text
 
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
@@ -46,42 +42,6 @@ REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNPROVED = "pump_not_proved"
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a bed is made of, from the configuration."""
-
-    bed: str
-    pump_id: str
-    driver: str
-    site: Site
-    speed: float
-
-
-class Office(Protocol):
-    """What a bed tells the station."""
-
-    def answer(self, answer: ev.Answer, bed: str, state: State, proposal: Proposal | None = None) -> None:
-        """One step in the life of a request."""
-
-    def alarms_changed(self) -> None:
-        """The board of a bed has changed visibly."""
-
-    def sound(self, bed: str, highest: str | None, *, paused: bool) -> None:
-        """What a bed wants its annunciator to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all beds share."""
-
-    clock: Clock
-    logbook: Logbook
-    outlet: Outlet
-    office: Office
-    budget: Budget
-    new_id: Callable[[], str]  # random, or from a seed
 
 
 class Bed:

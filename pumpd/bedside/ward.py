@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from pumpd.bedside.bed import Bed, House, Setup
+from pumpd.bedside.bed import Bed
+from pumpd.bedside.house import House, Setup
 from pumpd.line.link import Link, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
 from pumpd.records.record import Unreadable

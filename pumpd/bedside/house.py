@@ -1,0 +1,51 @@
+"""What a bed is made of, what all beds share, and whom a bed tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pumpd.bedside.budget import Budget
+from pumpd.bedside.desk import Proposal, Site
+from pumpd.clock import Clock
+from pumpd.core import events as ev
+from pumpd.core.state import State
+from pumpd.messaging.outlet import Outlet
+from pumpd.records.logbook import Logbook
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a bed is made of, from the configuration."""
+
+    bed: str
+    pump_id: str
+    driver: str
+    site: Site
+    speed: float
+
+
+class Office(Protocol):
+    """What a bed tells the station."""
+
+    def answer(self, answer: ev.Answer, bed: str, state: State, proposal: Proposal | None = None) -> None:
+        """One step in the life of a request."""
+
+    def alarms_changed(self) -> None:
+        """The board of a bed has changed visibly."""
+
+    def sound(self, bed: str, highest: str | None, *, paused: bool) -> None:
+        """What a bed wants its annunciator to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all beds share."""
+
+    clock: Clock
+    logbook: Logbook
+    outlet: Outlet
+    office: Office
+    budget: Budget
+    new_id: Callable[[], str]  # random, or from a seed
