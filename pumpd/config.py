@@ -263,6 +263,8 @@ def load(path: Path) -> Config:
     tables = read_toml(path)
     config, problems = fill(Config, tables, path)
     problems += _mistakable(tables, path)
+    if config is not None and not config.simulated:
+        problems += _fit_for_people(config, path)
     if config is None or problems:
         raise ConfigError(problems)
     return _rooted(config, path.parent)
@@ -285,6 +287,18 @@ def _rooted(config: Config, folder: Path) -> Config:
 
 
 # --- rules between beds; on the tables, so that they are told together with the problems within one -----------------
+
+
+def _fit_for_people(config: Config, path: Path) -> list[str]:
+    """What only a trial may do without: a sounder at the bed (S13), and a broker that keeps its word."""
+    problems = []
+    if config.annunciator.kind == "none":
+        text = 'kind = "none": a bed with a real pump needs a sounder: "bell", "command" or "audio"'
+        problems.append(at(path, ("annunciator",), text))
+    if config.bus.url == "embedded":
+        text = 'url = "embedded": that broker is for trials; with a real pump expected "mqtt://host:port" or "none"'
+        problems.append(at(path, ("bus",), text))
+    return problems
 
 
 def _mistakable(tables: dict[str, Any], path: Path) -> list[str]:

@@ -359,3 +359,18 @@ def test_no_shipped_syringe_claims_to_be_verified() -> None:
 def test_a_file_that_did_not_come_along_is_said() -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing.toml did not come with this installation"):
         share_file("nothing.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [('[annunciator]\nkind = "none"\n', "needs a sounder"), ('[bus]\nurl = "embedded"\n', "that broker is for trials")],
+)
+def test_what_only_a_trial_may_do_without_is_refused_for_a_real_pump(tmp_path: Path, section: str, words: str) -> None:
+    path = tmp_path / "pumpd.toml"
+    real = '[bed.one.pump]\ndriver = "newera"\nport = "/dev/serial/by-id/x"\nlaboratory = true\n'
+    path.write_text('[station]\nid = "a"\ndata_dir = "d"\n' + section + real)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert words in str(refused.value)
+    path.write_text('[station]\nid = "a"\ndata_dir = "d"\n' + real)
+    assert not load(path).simulated
