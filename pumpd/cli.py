@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -59,13 +61,17 @@ def call(arguments: Sequence[str] | None = None) -> int:
         for line in str(failure).splitlines():
             err.print(Text.assemble(("pumpd: ", "bold red"), line), soft_wrap=True)
         return failure.code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):  # Ctrl-C; a SIGTERM that a command turned into an orderly end
+        err.print()  # below the terminal's own ^C
         return INTERRUPTED
     return code if isinstance(code, int) else DONE
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a sign for ✓ must not end an order
     sys.exit(call())
 
 

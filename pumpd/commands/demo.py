@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext, suppress
@@ -21,7 +24,6 @@ from cyclopts import Parameter, validators
 from rich import box
 from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +31,7 @@ from rich.text import Text
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.commands.children import Child, child
 from pumpd.commands.picture import Message, Picture
-from pumpd.commands.reach import DONE, REFUSED, Failed, Reach, Where, within
+from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, Failed, Reach, Where, within
 from pumpd.commands.screen import NOT_CERTIFIED, alarm_line, bed, clock, out, plain
 from pumpd.messaging.local import LocalClient
 
@@ -425,21 +427,25 @@ def _say_alarms(stage: Stage) -> None:
 
 async def _stay(stage: Stage) -> None:
     host, _, port = stage.broker.removeprefix("mqtt://").rpartition(":")
-    socket = stage.folder / "pumpd.sock"
+    door = f"{stage.back_door[0]}:{stage.back_door[1]}"
     out.print()
-    out.print(Rule(Text("everything stays up until Ctrl-C", "bold"), style="dim"))
-    for what, line in (
-        ("watch it here", f"pumpd watch --socket {socket}"),
-        ("order", f"pumpd session plan {BED} --patient P-1 --weight 70 --dose 0.5 --concentration 1 --fill 50 "
-                  f"--socket {socket}"),
-        ("listen on the bus", f"mosquitto_sub -h {host} -p {port} -v -t 'pumpd/1/{STATION}/#'"),
-        ("press the pump's keys", f"pumpd-sim control {stage.back_door[0]}:{stage.back_door[1]} "
-                                  """'{"do": "press", "key": "stop"}'"""),
-    ):  # fmt: skip
-        out.print(Text(what, "dim"))
-        out.print(Padding(Text(line), (0, 0, 0, 2)), soft_wrap=True)
+    out.print(Rule(Text("everything stays up until Ctrl-C; in another terminal", "bold"), style="dim"))
+    for line in (
+        f"export {SOCKET_VARIABLE}={stage.folder / 'pumpd.sock'}",
+        f"{_program('pumpd')} watch",
+        f"{_program('pumpd')} session plan {BED} --patient P-1 --weight 70 --dose 0.5 --concentration 1 --fill 50",
+        f"{_program('pumpd')} session arm {BED}",
+        f"mosquitto_sub -h {host} -p {port} -v -t 'pumpd/1/{STATION}/#'",
+        f"""{_program("pumpd-sim")} control {door} '{{"do": "press", "key": "stop"}}'""",
+    ):
+        out.print(Text(f"  {line}"), soft_wrap=True)
     await stage.daemon.ended()
     raise stage.daemon.failure("ended")
+
+
+def _program(name: str) -> str:
+    """How a shell finds it: by name, or beside the Python that runs us."""
+    return name if shutil.which(name) else os.path.relpath(Path(sys.executable).parent / name)
 
 
 def _step(name: str, words: str) -> None:

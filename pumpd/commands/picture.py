@@ -5,6 +5,7 @@ Age is counted by the reader's own monotonic clock from arrival; wall clocks are
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -31,10 +32,12 @@ class Picture:
     _arrived: dict[str, float] = field(default_factory=dict)  # of telemetry, by pump
 
     def take(self, topic: str, message: Message | None, now: float) -> None:
-        """One message as it came; `now` is the reader's monotonic clock in seconds."""
-        if message is None:
-            return
-        levels = topic.split("/")
+        """One message as it came; `now` is the reader's monotonic clock in seconds. One without our fields is none."""
+        if message is not None:
+            with suppress(KeyError):
+                self._take(topic.split("/"), message, now)
+
+    def _take(self, levels: list[str], message: Message, now: float) -> None:
         match levels:
             case ["heartbeat"]:
                 self.boot_id, self.heartbeat_at = message["boot_id"], now

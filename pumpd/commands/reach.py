@@ -167,7 +167,7 @@ class Reach:
             while last.get("state") in (None, "accepted", "started", "unknown"):
                 try:
                     last = await within(ANSWER_S, anext(answers))
-                except TimeoutError:
+                except OSError:  # no answer in time (TimeoutError is one), or the daemon went away
                     raise Failed(f"{verb}: {_unanswered(verb, last)}", NO_DAEMON) from None
                 told(last)
         return last

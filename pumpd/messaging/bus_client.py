@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiomqtt
 
 from pumpd.messaging.bus import ANSWER_TIMEOUT_S, NO_DELAY, broker_address
-from pumpd.messaging.encode import from_json, timestamp, to_json
+from pumpd.messaging.encode import NotJson, from_json, timestamp, to_json
 from pumpd.messaging.messages import prefix
 from pumpd.messaging.requests import STOPPING
 
@@ -81,5 +81,8 @@ class BusClient:
 def _object(payload: object) -> dict[str, Any] | None:
     if not isinstance(payload, (bytes, bytearray)) or not payload:
         return None
-    value = from_json(bytes(payload))
+    try:
+        value = from_json(bytes(payload))
+    except NotJson:  # anyone may write on a trial broker; what is no message is no reason to end
+        return None
     return value if isinstance(value, dict) else None
