@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from brokers import mosquitto_program
-from station import PLAN, StationProcess, running_station
+from cli_station import PLAN, StationProcess, running_station
 
 from pumpd.cli import call
 from pumpd.commands import orders, reach
@@ -114,13 +114,13 @@ def test_a_rate_lowered_at_the_keypad_is_accepted_or_restored_as_it_was_read(
     assert run("session", "restore", "one", "--yes") == REFUSED
     assert "the rate is 0" in capsys.readouterr().err
     assert run("session", "start", "one", "--yes") == DONE
-    assert station.press(do="set_rate", ml_h=30)["ok"]
+    assert station.at_the_pump(do="set_rate", ml_h=30)["ok"]
     await_rate(station, capsys, Decimal(30))
     assert run("alarms") == DONE
     assert "Rate below plan" in capsys.readouterr().out
     assert run("session", "restore", "one", "--yes") == DONE
     assert "46.66 mL/h" in capsys.readouterr().out
-    assert station.press(do="set_rate", ml_h=40)["ok"]
+    assert station.at_the_pump(do="set_rate", ml_h=40)["ok"]
     await_rate(station, capsys, Decimal(40))
     assert run("session", "accept", "one", "--yes") == DONE
     assert "40 mL/h" in capsys.readouterr().out
