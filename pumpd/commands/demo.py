@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
-from rich import box
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.rule import Rule
@@ -29,9 +28,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pumpd.bedside.desk import CHECKLIST
+from pumpd.commands.account import Account, ask_truth
 from pumpd.commands.children import Child, child
 from pumpd.commands.picture import Message, Picture
-from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, Failed, Reach, Where, within
+from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, Failed, Reach, Where
 from pumpd.commands.screen import NOT_CERTIFIED, alarm_line, bed, clock, out, plain
 from pumpd.messaging.local import LocalClient
 
@@ -40,8 +40,6 @@ SESSION_S = 45 * 60
 BED, PUMP, STATION, PATIENT = "one", "one-pump", "demo", "demo-patient"
 READY_S = 30.0  # wire seconds for a cold start of simulator or daemon on a slow machine
 SLACK_S = 60.0  # wire seconds beyond the computed end after which the demo gives up
-AGREE_SHARE = Decimal("0.01")  # belief and truth may differ by this share of the plan: two counter steps are 0.03 %
-NEARLY_NOTHING = Decimal("0.000001")  # mL; the truth is a binary float
 WHO = {"actor": "demo", "role": "nurse", "origin": "pumpd-demo"}
 PLAN: dict[str, Any] = {
     "patient_ref": PATIENT,
@@ -327,7 +325,7 @@ async def _verdict(stage: Stage) -> int:
     await _order(stage, "session.end")
     await _order(stage, "session.release")
     _step("ended", f"after {clock(session['elapsed_s'])}; the pump was stopped, read back and released")
-    truth = await _truth(stage.back_door)
+    truth = await ask_truth(stage.back_door)
     account = Account(session, believed, truth)
     out.print()
     out.print(account.table())
@@ -336,86 +334,6 @@ async def _verdict(stage: Stage) -> int:
     out.print()
     out.print(account.verdict())
     return DONE if account.agrees else REFUSED
-
-
-@dataclass(frozen=True)
-class Account:
-    """What was planned, what the daemon believes, what truly happened."""
-
-    session: Message
-    believed: dict[str, Decimal]
-    truth: dict[str, Decimal]
-
-    @property
-    def planned(self) -> Decimal:
-        """mL."""
-        return Decimal(self.session["volume_ml"])
-
-    def _off(self, volume: Decimal) -> Decimal:
-        return (volume - self.truth["plunger_ml"]) / self.planned
-
-    @property
-    def faults(self) -> list[str]:
-        """Why the verdict is no, in words."""
-        found = [
-            f"what was {name} is {self._off(volume):+.2%} from the truth"
-            for name, volume in self.believed.items()
-            if abs(self._off(volume)) > AGREE_SHARE
-        ]
-        if self.truth["plunger_ml"] > self.planned + NEARLY_NOTHING:
-            found.append("more was given than planned")
-        if self.truth["plunger_ml"] < self.planned * (1 - AGREE_SHARE):
-            found.append("less was given than planned")
-        if self.session["phase"] == "aborted":
-            found.append("the session was aborted")
-        return found
-
-    @property
-    def agrees(self) -> bool:
-        """Do plan, belief and truth agree?"""
-        return not self.faults
-
-    def table(self) -> Table:
-        """All volumes side by side (S6), with the truth that only a simulator knows."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-        table.add_column("what was given")
-        for title in ("mL", "mg", "from the truth"):
-            table.add_column(title, justify="right")
-        names = {"the plan": self.planned, **self.believed}
-        for name, volume in names.items():
-            table.add_row(name, f"{volume:.3f}", self._mg(volume), f"{self._off(volume):+.2%}")
-        table.add_section()
-        table.add_row("the truth: moved by the plunger", *self._true("plunger_ml"), style="bold")
-        table.add_row("the truth: into the patient", *self._true("patient_ml"))
-        return table
-
-    def _true(self, name: str) -> tuple[str, str, str]:
-        volume = self.truth[name]
-        return f"{volume:.3f}", self._mg(volume), "" if name == "plunger_ml" else f"{self._off(volume):+.2%}"
-
-    def _mg(self, volume: Decimal) -> str:
-        return f"{volume * Decimal(self.session['concentration_mg_ml']):.3f}"
-
-    def verdict(self) -> Text:
-        """In one line."""
-        if self.agrees:
-            return Text.assemble(
-                (" ✓ ", "bold white on green"), " plan, belief and truth agree; not a drop more than planned was given"
-            )
-        return Text.assemble((" ✗ ", "bold white on red"), " ", "; ".join(self.faults))
-
-
-async def _truth(back_door: tuple[str, int]) -> dict[str, Decimal]:
-    """What really is, by the simulator's back door (docs/simulator.md)."""
-    reader, writer = await asyncio.open_connection(*back_door)
-    try:
-        writer.write(b'{"do": "truth"}\n')
-        await writer.drain()
-        answer = json.loads(await within(READY_S, reader.readline()), parse_float=Decimal, parse_int=Decimal)
-    finally:
-        writer.close()
-        await writer.wait_closed()
-    return {name: answer[name] for name in ("plunger_ml", "patient_ml")}
 
 
 def _say_alarms(stage: Stage) -> None:

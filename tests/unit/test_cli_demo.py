@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from pumpd.commands.demo import Account
+from pumpd.commands.account import Account
 
 
 def account(
