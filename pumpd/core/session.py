@@ -95,11 +95,11 @@ PERSONS: dict[Phase, dict[type, Targets]] = {
 # What the world brings. Legal in every phase; named are the phases it may lead to besides staying.
 WORLD: dict[type, dict[Phase, Targets]] = {
     ev.PumpReported: {
-        ARMED: _to(PLANNED, RUNNING),
+        ARMED: _to(PLANNED, RUNNING, PAUSED, ENDING),
         RUNNING: _to(PAUSED, ENDING),
         PAUSED: _to(RUNNING, ENDING),
         OBSERVING: _to(ENDED, ABORTED),
-        RECOVERING: _to(PLANNED, RUNNING, PAUSED, ENDING),
+        RECOVERING: _to(RUNNING, PAUSED, ENDING),
     },
     ev.PumpTold: {},
     ev.LinkUp: {},
@@ -107,16 +107,16 @@ WORLD: dict[type, dict[Phase, Targets]] = {
     ev.OrderDone: {
         PLANNED: _to(ARMED),
         ARMED: _to(RUNNING, PAUSED, ENDING),
-        RUNNING: _to(PAUSED, ENDING),
-        PAUSED: _to(RUNNING, PAUSED, ENDING),
+        PAUSED: _to(RUNNING, ENDING),
         ENDING: _to(OBSERVING),
-        RECOVERING: _to(PLANNED, RUNNING, PAUSED, ENDING),
+        OBSERVING: _to(ENDED, ABORTED),
+        RECOVERING: _to(RUNNING, PAUSED, ENDING),
     },
     ev.OrderFailed: {ARMED: _to(PLANNED), RUNNING: _to(PAUSED)},
     ev.StopUnconfirmed: {},
     ev.LeaseLapsed: {RUNNING: _to(PAUSED), RECOVERING: _to(PAUSED)},
     ev.Restarted: {ARMED: _to(PLANNED, RECOVERING), RUNNING: _to(RECOVERING), PAUSED: _to(RECOVERING)},
-    ev.Shutdown: {ARMED: _to(PLANNED, PAUSED), RUNNING: _to(PAUSED), RECOVERING: _to(PAUSED)},
+    ev.Shutdown: {ARMED: _to(PAUSED), RUNNING: _to(PAUSED), RECOVERING: _to(PAUSED)},
     ev.Tick: {ARMED: _to(PLANNED), RUNNING: _to(ENDING), OBSERVING: _to(ENDED, ABORTED)},
 }
 

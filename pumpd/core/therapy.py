@@ -200,7 +200,7 @@ def pause(turn: Turn, event: ev.PauseOrdered) -> None:
         turn.answer(event.by, "done", "already paused")
         return
     turn.halt(event.by)
-    if turn.state.phase is not Phase.PAUSED:
+    if turn.state.phase not in (Phase.PAUSED, Phase.ENDING):
         turn.pause(f"paused by {event.by.actor}", by_pump=False)
 
 
@@ -212,7 +212,8 @@ def stop(turn: Turn, event: ev.StopOrdered) -> None:
         turn.answer(event.by, "done", "the session is aborted; nothing was infusing")
         return
     turn.halt(event.by)
-    turn.go(Phase.ENDING)
+    if turn.state.phase is not Phase.OBSERVING:
+        turn.go(Phase.ENDING)
 
 
 def pump_stop(turn: Turn, event: ev.PumpStopOrdered) -> None:
