@@ -32,7 +32,7 @@ class LinkBench:
         return len(self.port.sent)
 
     async def until_ready(self) -> None:
-        while not self.link.ready:  # noqa: ASYNC110 - virtual time: this costs nothing and needs no hook in the link
+        while not self.link.ready:
             await asyncio.sleep(0.01)
 
 

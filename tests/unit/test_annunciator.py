@@ -144,7 +144,7 @@ async def test_silence_ends_a_program_that_plays(tmp_path: Path) -> None:
     one = Annunciator(Command(["/bin/sh", "-c", f"echo $$ > {note}; exec sleep 60"]), lambda failure: None)
     one.show("high", audio_paused=False)
     async with asyncio.timeout(8):
-        while not (note.exists() and note.read_text().strip()):  # noqa: ASYNC110  # another process has no event
+        while not (note.exists() and note.read_text().strip()):  # another process has no event
             await asyncio.sleep(0.01)
     await one.stop()
     with pytest.raises(ProcessLookupError):
