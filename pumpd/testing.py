@@ -11,6 +11,7 @@ import selectors
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 from pumpd.driver import Ask, Damaged, Dialogue, Frame, Framer, Repeat, Silent, Uncertain
@@ -39,8 +40,11 @@ class _VirtualSelector(selectors.BaseSelector):
         self.owed = 0  # answers that threads still owe; the clock stands while there are any
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        busy = timeout is not None and timeout <= 0
+        if busy and not self.owed:
+            return []  # the descriptors are asked when the work is done, before the clock moves
         ready = self._real.select(0)
-        if ready or (timeout is not None and timeout <= 0):
+        if ready or busy:
             return ready
         if self.owed:
             return self._real.select(None)
@@ -196,7 +200,7 @@ class _MemoryPipe:
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self._wake: asyncio.TimerHandle | None = None
-        self._wake_at = 0.0
+        self._wake_at = inf  # when the device wants to be looked at
         self._open = True
 
     def open_line(self) -> None:
@@ -243,18 +247,25 @@ class _MemoryPipe:
 
     def _schedule(self, now: float) -> None:
         wake_at = self._peer.next_wake(now)
+        self._wake_at = inf if wake_at is None else wake_at
+        if self._wake is not None and self._wake_at >= self._wake.when():
+            return  # it looks again when it fires: devices put their next moment off far more often than they reach it
         if self._wake is not None:
-            if wake_at == self._wake_at:
-                return
             self._wake.cancel()
             self._wake = None
-        if wake_at is not None:
-            self._wake_at = wake_at
-            self._wake = self._loop.call_at(wake_at, self._woken, wake_at)
+        self._set_alarm()
 
-    def _woken(self, wake_at: float) -> None:
+    def _set_alarm(self) -> None:
+        if self._wake_at < inf:
+            self._wake = self._loop.call_at(self._wake_at, self._woken, self._wake_at)
+
+    def _woken(self, armed_for: float) -> None:
         self._wake = None
-        self.turn(max(self.now(), wake_at))  # a timer may fire a rounding error early, which would ask again for ever
+        now = max(self.now(), armed_for)  # a timer may fire a rounding error early, which would ask again for ever
+        if now >= self._wake_at:
+            self.turn(now)
+        else:
+            self._set_alarm()
 
 
 # --- rehearsed dialogues --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ the one place where measured time (a float) meets a rate is `MlPerHour.over`.
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 MICROSECONDS_PER_HOUR = Decimal(3_600_000_000)
 VOLUME_GRAIN = Decimal("0.000001")  # mL; a thousandth of the finest step any pump counts, so rounding never shows
@@ -56,10 +56,10 @@ class Quantity:
         return self.value >= self._same(other)
 
     def __add__(self, other: Self) -> Self:
-        return type(self)(self.value + self._same(other))
+        return _exact(type(self), self.value + self._same(other))
 
     def __sub__(self, other: Self) -> Self:
-        return type(self)(self.value - self._same(other))
+        return _exact(type(self), self.value - self._same(other))
 
     def __mul__(self, factor: Decimal | int) -> Self:
         return type(self)(self.value * factor)
@@ -79,6 +79,17 @@ class Quantity:
         if type(other) is not type(self):
             raise TypeError(f"{type(self).__name__} ({self.unit}) does not mix with {type(other).__name__}")
         return other.value
+
+
+Q = TypeVar("Q", bound=Quantity)
+_new, _set = object.__new__, object.__setattr__
+
+
+def _exact(unit: type[Q], value: Decimal) -> Q:
+    """What came out of arithmetic with finite numbers is finite, or decimal raises: it is not looked at again."""
+    made = _new(unit)
+    _set(made, "value", value)
+    return made
 
 
 def _decimal(value: object, unit: str) -> Decimal:
@@ -106,7 +117,7 @@ class MlPerHour(Quantity):
     def over(self, seconds: float) -> Ml:
         """The volume this rate gives in `seconds` of measured time, to a thousandth of a microlitre, rounded up."""
         micros = Decimal(round(seconds * 1_000_000))
-        return Ml((self.value * micros / MICROSECONDS_PER_HOUR).quantize(VOLUME_GRAIN, ROUND_CEILING))
+        return _exact(Ml, (self.value * micros / MICROSECONDS_PER_HOUR).quantize(VOLUME_GRAIN, ROUND_CEILING))
 
     def seconds_for(self, volume: Ml) -> float:
         """How long this rate needs to give `volume`, in seconds. Raises ZeroDivisionError at rate 0."""

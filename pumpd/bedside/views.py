@@ -24,6 +24,7 @@ TelemetryState = Literal[
     "infusing", "bolus", "purging", "kvo", "withdrawing", "paused", "stopped", "ended", "alarm", "unknown"
 ]
 SHOWN = Decimal("0.001")  # mL and mg; finer than any pump counts here
+SHOWN_BY_WEIGHT = Decimal("0.0001")  # mg/kg
 OVER = (InnerPhase.ENDING, InnerPhase.OBSERVING, InnerPhase.ENDED, InnerPhase.ABORTED)
 
 
@@ -35,6 +36,7 @@ def telemetry(state: State, pump_id: str, now: float, rx_age_ms: int | None) -> 
     in_session = plan is not None and state.has_session
     counting = in_session and state.volumes.last_count is not None
     volumes = state.volumes
+    planned = plan.volume_at(elapsed) if plan is not None else None
     remaining, origin = _remaining(state, elapsed)
     return Telemetry(
         pump=pump_id,
@@ -44,12 +46,10 @@ def telemetry(state: State, pump_id: str, now: float, rx_age_ms: int | None) -> 
         rate_plan_ml_h=_planned_rate(state, elapsed),
         rate_set_ml_h=_number(state.ordered) if in_session else None,
         rate_read_ml_h=_number(_flowing(report)),
-        volume_plan_ml=_shown(plan.volume_at(elapsed)) if plan is not None else None,
+        volume_plan_ml=_shown(planned) if planned is not None else None,
         volume_pump_ml=_shown(volumes.counted) if counting and seen else None,
         volume_integrated_ml=_shown(volumes.high) if counting else None,
-        deviation_ml=_shown(volumes.counted - plan.volume_at(elapsed))
-        if plan is not None and counting and seen
-        else None,
+        deviation_ml=_shown(volumes.counted - planned) if planned is not None and counting and seen else None,
         elapsed_s=round(elapsed, 1) if plan is not None else None,
         remaining_s=remaining,
         remaining_origin=origin,
@@ -128,7 +128,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         drug=prescription.drug,
         concentration_mg_ml=prescription.concentration.value,
         weight_kg=prescription.weight.value,
-        dose_mg_kg=_round(prescription.mass.value / prescription.weight.value, "0.0001"),
+        dose_mg_kg=_round(prescription.mass.value / prescription.weight.value, SHOWN_BY_WEIGHT),
         dose_mg=_round(plan.dose.value),
         volume_ml=plan.volume.value,
         duration_s=round(plan.seconds, 1),
@@ -138,7 +138,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         ),
         delivered_ml=_shown(given),
         delivered_mg=_round(mass),
-        delivered_mg_kg=_round(mass / prescription.weight.value, "0.0001"),
+        delivered_mg_kg=_round(mass / prescription.weight.value, SHOWN_BY_WEIGHT),
         elapsed_s=round(elapsed, 1),
         remaining_s=round(left, 1),
         started_ts=wall - timedelta(seconds=elapsed / speed) if running else None,
@@ -227,8 +227,8 @@ def _number(quantity: Ml | MlPerHour | None) -> Decimal | None:
 
 
 def _shown(volume: Ml) -> Decimal:
-    return _round(volume.value)
+    return volume.value.quantize(SHOWN, ROUND_FLOOR)
 
 
-def _round(value: Decimal, step: str = "0.001") -> Decimal:
-    return value.quantize(Decimal(step), ROUND_FLOOR)
+def _round(value: Decimal, step: Decimal = SHOWN) -> Decimal:
+    return value.quantize(step, ROUND_FLOOR)

@@ -43,18 +43,20 @@ class Volumes:
 
     def most(self, step: Decimal) -> Ml:
         """The most that can have been given: the counter may lag by one `step`, and S1 takes the larger figure."""
-        counted = self.counted + Ml(step) if self.counted else self.counted
-        return max(counted, self.high, key=lambda volume: volume.value)
+        counted, high = self.counted.value, self.high.value
+        return Ml(max(counted + step if counted else counted, high))
 
     def surely_most(self, step: Decimal) -> Ml:
         """The tighter upper bound: true as long as both the counter and the reported rate are."""
-        return min(self.counted + Ml(step), self.high, key=lambda volume: volume.value) if self.counted else self.high
+        counted, high = self.counted.value, self.high.value
+        return Ml(min(counted + step, high)) if counted else self.high
 
     def apart(self, planned: Ml, step: Decimal) -> Ml:
         """How far the three volumes stand apart at the widest. The counter reads up to one `step` low."""
-        top, bottom = self.counted + Ml(step), self.counted
-        gaps = (self.low - top, bottom - self.high, planned - top, bottom - planned, planned - self.high)
-        return max(*gaps, self.low - planned, ZERO, key=lambda gap: gap.value)
+        plan, low, high = planned.value, self.low.value, self.high.value
+        bottom = self.counted.value
+        top = bottom + step
+        return Ml(max(low - top, bottom - high, plan - top, bottom - plan, plan - high, low - plan, ZERO.value))
 
     def unmoved(self) -> Ml:
         """What was integrated since the counter last moved."""

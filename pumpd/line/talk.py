@@ -40,6 +40,7 @@ from pumpd.driver import (
 T = TypeVar("T")
 
 QUIET_TRIES = 4  # reply time-outs; a line that is never quiet for one of them is noise, and the question is given up
+FAR_S = 30.0  # a deadline beyond it is looked at again by then: moving it earlier in between costs nothing either
 EARLY_S = 1e-6  # a timer may fire a rounding error early; 1 us is far below one byte at 115200 baud (87 us)
 
 
@@ -90,8 +91,9 @@ class Deadline:
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._armed_for = self._due
-        self._handle = self._loop.call_later(max(0.0, self._due - self._clock.wire()), self._fire)
+        now = self._clock.wire()
+        self._armed_for = min(self._due, now + FAR_S)
+        self._handle = self._loop.call_later(max(0.0, self._armed_for - now), self._fire)
 
     def _fire(self) -> None:
         self._handle, self._armed_for = None, inf

@@ -29,7 +29,9 @@ def timestamp(moment: datetime) -> str:
     """ISO 8601, UTC, milliseconds and Z. Raises ValueError for a datetime without a zone."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone; wall times are UTC")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"  # less its +00:00
 
 
 def _decimal(value: Decimal) -> str:

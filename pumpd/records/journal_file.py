@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from hashlib import sha256
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -48,14 +48,15 @@ class Row(NamedTuple):
     data: str  # JSON
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
 def row_hash(
     seq: int, prev: str, bed: str, session_id: str, kind: str, ts: str, wire: float, boot_id: str, late: bool, data: str
 ) -> str:
     """The SHA-256 of a row: over the compact ASCII JSON list of all its columns but the hash, in table order."""
-    return sha256(_encode([seq, prev, bed, session_id, kind, ts, wire, boot_id, late, data]).encode()).hexdigest()
+    text = (
+        f"[{seq},{_quoted(prev)},{_quoted(bed)},{_quoted(session_id)},{_quoted(kind)},{_quoted(ts)},{wire!r},"
+        f"{_quoted(boot_id)},{'true' if late else 'false'},{_quoted(data)}]"
+    )
+    return sha256(text.encode()).hexdigest()
 
 
 class Reader:
