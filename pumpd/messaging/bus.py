@@ -178,7 +178,7 @@ class Bus:
         try:
             return await self._attempt(aiomqtt.ProtocolVersion.V5)
         except aiomqtt.MqttError as error:
-            if not isinstance(error, Closed) and _code(error) not in PROTOCOL_REFUSED:
+            if not (isinstance(error, Closed) or _unanswered(error) or _code(error) in PROTOCOL_REFUSED):
                 raise
         return await self._attempt(aiomqtt.ProtocolVersion.V311)
 
@@ -417,6 +417,11 @@ def _number(code: object) -> int:
 
 def _code(error: aiomqtt.MqttError) -> int | None:
     return _number(error.rc) if isinstance(error, aiomqtt.MqttCodeError) else None
+
+
+def _unanswered(error: aiomqtt.MqttError) -> bool:
+    """No CONNACK in time: amqtt takes a will of MQTT 5 for one of 3.1.1 and waits for the rest of it."""
+    return isinstance(error.__context__, TimeoutError)
 
 
 def _text(value: object) -> str | None:
