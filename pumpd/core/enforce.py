@@ -84,7 +84,8 @@ def _regain_sight(turn: Turn, report: PumpReport) -> bool:
         turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
         return False
     volumes = watch.read_after_gap(state.volumes, report, turn.now, _top_rate(turn), turn.step, possible)
-    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False)
+    ours = state.connected or state.ours  # proved: what an order that was cut has changed is expected from now on
+    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours)
     turn.clear("comms_lost_pump")
     if state.phase is not Phase.RECOVERING:
         turn.clear("daemon_restarted")
@@ -284,7 +285,7 @@ def tighten(turn: Turn) -> None:
     shown = state.report.rate if state.report is not None else None
     rate = min(state.ordered or turn.planned_rate, turn.planned_rate, key=lambda rate: rate.value)
     lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
-    if state.pending is None:
+    if state.pending is None and state.halt is None:
         turn.order(lambda number: ev.Tighten(number, lower, limit))
 
 
@@ -418,7 +419,7 @@ def _ending(turn: Turn, report: PumpReport) -> None:
         return
     _halted(turn)
     well(turn)
-    if turn.state.pending is None:
+    if turn.state.pending is None and turn.state.halt is None:
         secure(turn)
 
 
