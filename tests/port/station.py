@@ -14,6 +14,7 @@ from pumpd import config as cfg
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.daemon import Station
 from pumpd.messaging.local import LocalClient
+from pumpd.records.journal import Journal
 from pumpd.registry import find_drivers
 from simulator.device import Device
 from simulator.serve import TcpPort
@@ -83,7 +84,13 @@ class Nurse:
 
 @asynccontextmanager
 async def station(
-    folder: Path, bus: str, *, speed: int = 1, annunciator: str = 'kind = "none"', device: Device | None = None
+    folder: Path,
+    bus: str,
+    *,
+    speed: int = 1,
+    annunciator: str = 'kind = "none"',
+    device: Device | None = None,
+    journal: Journal | None = None,
 ) -> AsyncIterator[tuple[Nurse, Device]]:
     """Run it; give a nurse and the pump."""
     device = device or Device(speed=speed, mode="safe")
@@ -92,7 +99,7 @@ async def station(
     path = folder / "pumpd.toml"
     data = folder / "data"
     path.write_text(CONFIG.format(folder=data, bus=bus, annunciator=annunciator, speed=speed, port=port.url))
-    daemon = Station(cfg.load(path), find_drivers())
+    daemon = Station(cfg.load(path), find_drivers(), journal=journal)
     ready = asyncio.Event()
     running = asyncio.create_task(daemon.run(ready.set))
     try:
