@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 
 from pumpd.bedside.display import Display
 from pumpd.bedside.house import House
 from pumpd.core import events as ev
 from pumpd.core.alarms import Alarm, Board
 from pumpd.messaging.encode import timestamp
-from pumpd.records.recall import ALARM, ALARM_OVER, alarm_text
+from pumpd.records.recall import ALARM, ALARM_OVER, Values, alarm_text
 
 
 class AlarmKeeper:
@@ -24,6 +25,18 @@ class AlarmKeeper:
         self.board = board
         self._house.office.alarms_changed()
         self.refresh()
+
+    def agree(self, conditions: Iterable[str], values: Mapping[str, Values]) -> None:
+        """Raise each condition that holds and is not on the board: the end came between a decision and its alarm."""
+        present = {alarm.code for alarm in self.board.alarms if alarm.present}
+        for code in sorted(set(conditions) - present):
+            self.mark(ev.Raise(code, values.get(code, ())), None)
+
+    def drop_all_but(self, conditions: Iterable[str]) -> None:
+        """Of the past only the session's conditions still hold; whatever else does is noticed anew."""
+        present = {alarm.code for alarm in self.board.alarms if alarm.present}
+        for code in sorted(present.difference(conditions)):
+            self.mark(ev.Clear(code), None)
 
     def mark(self, effect: ev.Raise | ev.Clear, session_id: str | None) -> None:
         """A condition of the session holds, or holds no longer."""

@@ -35,6 +35,7 @@ POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than thi
 REACTION_S = 0.02  # wire seconds a stop takes to act, generously: 5 ms are our target, 10 ms pass at 19200 baud
 LEASE_S = 2.0  # wire seconds, or half the pump's watchdog (S16)
 PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journal
+STOP_CONFIRMED_S = 2.0  # wire seconds, or what this pump needs: a stop not read back by then is an alarm (S5)
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
@@ -52,6 +53,7 @@ class Bed:
         self.state = State()
         self.dead = False
         self.monitor_only = False
+        self.owed: list[ev.StopOrdered | ev.PauseOrdered | ev.PumpStopOrdered] = []  # stops for the successor to decide
         clock = house.clock
         self.display = Display(setup.bed, setup.pump_id, setup.driver, setup.speed, setup.site, house.outlet, clock)
         self.alarms = AlarmKeeper(setup.bed, setup.pump_id, house, self.display)
@@ -83,6 +85,7 @@ class Bed:
     def recover(self, rows: Iterable[Row]) -> None:
         """Take up what the journal says was going on (S10), before the first event. Raises Unreadable."""
         past = recall(rows)
+        self.alarms.restore(past.board)
         if past.wire is None:
             return
         clock = self.house.clock
@@ -90,15 +93,20 @@ class Bed:
         gap = max(0.0, clock.wire() - past.wire) if same_boot else 0.0  # across a reboot nobody knows (S11)
         self._session_zero, self._wire_zero = past.now + gap * self.setup.speed, clock.wire()
         self.state = past.state
-        self.alarms.restore(past.board)
+        self.alarms.drop_all_but(past.state.conditions)
+        self.alarms.agree(past.state.conditions, past.values)
         self.feed(ev.Restarted(rebooted=not same_boot))
 
     def succeed(self, broken: Bed) -> None:
         """Take over from a bed that failed: its state is whole, for deciding never changes what it was given."""
         self._session_zero, self._wire_zero = broken.session_now(), self.house.clock.wire()
         self.state = broken.state
+        self._identify = True
         self.alarms.restore(broken.alarms.board)
+        self.alarms.agree(broken.state.conditions, {})
         self.feed(ev.Restarted(rebooted=False))
+        for stop in broken.owed:
+            self.feed(stop)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -128,9 +136,10 @@ class Bed:
                 self.state = replace(self.state, report=report, sight=Sight.SEEING)
             case ev.LinkDown():
                 self.state = replace(self.state, report=None, sight=Sight.BLIND)
-            case ev.PumpStopOrdered(by=by):
+            case ev.StopOrdered(by=by) | ev.PauseOrdered(by=by) | ev.PumpStopOrdered(by=by):
+                self.owed.append(event)
                 self.house.office.answer(ev.Answer(by.request, "accepted"), self.setup.bed, self.state)
-                self._spawn(self._stop_unjudged(by))
+                self._spawn(self._stop_unjudged(event, by))
             case _:
                 asker: ev.By | None = getattr(event, "by", None)
                 if asker is not None:
@@ -138,13 +147,28 @@ class Bed:
                     refusal = ev.Answer(asker.request, "rejected", "not_allowed", text)
                     self.house.office.answer(refusal, self.setup.bed, self.state)
 
-    async def _stop_unjudged(self, by: ev.By) -> None:
-        outcome = await carry_out(ev.Halt(0), self.link, self.session_now)
-        if isinstance(outcome, ev.OrderDone):
-            answer = ev.Answer(by.request, "done", readback=(("motion", "standing"),))
-        else:
-            answer = ev.Answer(by.request, "failed", outcome.reason, outcome.text)
+    async def _stop_unjudged(self, event: ev.Event, by: ev.By) -> None:
+        """S5 without a session's judgement: tried until the pump is read standing, and said aloud when that is late."""
+        loud_at = self.house.clock.wire() + self._confirm_within_s
+        told = ""
+        while not isinstance(outcome := await carry_out(ev.Halt(0), self.link, self.session_now), ev.OrderDone):
+            if outcome.text != told:
+                told = outcome.text
+                self._answer(ev.Answer(by.request, "unknown", text=told))
+            self.alarms.note("stop_not_confirmed", self.house.clock.wire() >= loud_at)
+            await asyncio.sleep(wire.STOP_AGAIN_S)
+        self.alarms.note("stop_not_confirmed", False)
+        self._answer(ev.Answer(by.request, "done", readback=(("motion", "standing"),)))
+        if isinstance(event, ev.PumpStopOrdered):
+            self.owed.remove(event)  # it meant the pump; the others mean the session as well, which cannot be told now
+
+    def _answer(self, answer: ev.Answer) -> None:
         self.house.office.answer(answer, self.setup.bed, self.state)
+
+    @property
+    def _confirm_within_s(self) -> float:
+        able = self.setup.site.capabilities
+        return max(STOP_CONFIRMED_S, able.worst_reply_s + able.poll_s)
 
     def _take(self, event: ev.Event) -> None:
         now, before = self.session_now(), self.state
@@ -191,9 +215,16 @@ class Bed:
         self.dead = True
         self._waiting.clear()
         log.error("bed.failed", bed=self.setup.bed, exc_info=error)
-        self.link.guard(0.0)
+        if self._answers_for_the_pump:
+            self.link.guard(0.0)
         self.close()
         self._broke(error)
+
+    @property
+    def _answers_for_the_pump(self) -> bool:
+        """A pump without a session, or released, is nobody's business: it gets no STOP because we failed (S10)."""
+        state = self.state
+        return state.halt is not None or state.pending is not None or (state.has_session and not state.released)
 
     def _set_timers(self, decision: Decision) -> None:
         now, state = self.house.clock.wire(), self.state
@@ -203,9 +234,8 @@ class Bed:
             self._unconfirmed_set = False
             self._unconfirmed.set(inf)
         elif not self._unconfirmed_set:
-            able = self.setup.site.capabilities
             self._unconfirmed_set = True
-            self._unconfirmed.set(now + max(2.0, able.worst_reply_s + able.poll_s))
+            self._unconfirmed.set(now + self._confirm_within_s)
         if not state.should_move or UNPROVED in state.conditions:
             self.link.stand_down()
 
@@ -299,8 +329,11 @@ class Bed:
         self.link.guard(min(LEASE_S, watchdog[0] / 2) if watchdog else LEASE_S)
 
     def _gone_stale(self) -> None:
-        if self.state.sight is not Sight.BLIND:
-            self._lose_sight(f"no reading for {STALE_S:g} s")
+        try:
+            if self.state.sight is not Sight.BLIND:
+                self._lose_sight(f"no reading for {STALE_S:g} s")
+        except Exception as error:  # a timer's fault would only be logged, and the bed go on without it
+            self.break_down(error)
 
     def _lose_sight(self, reason: str) -> None:
         self._identify = True
@@ -335,7 +368,13 @@ class Bed:
     # --- the link ---------------------------------------------------------------------------------------------------
 
     def on_link(self, event: wire.LinkEvent) -> None:
-        """What the link tells, at the moment it happens."""
+        """What the link tells, at the moment it happens. Never raises: the link has to outlive the bed (S16)."""
+        try:
+            self._hear(event)
+        except Exception as error:
+            self.break_down(error)
+
+    def _hear(self, event: wire.LinkEvent) -> None:
         match event:
             case wire.LinkUp(identity=identity):
                 self._identify = False
@@ -363,9 +402,12 @@ class Bed:
 
         `annunciator` is how its test went ("ok", or why it does not sound); only arming asks for it.
         """
-        if self.dead:
-            raise Rejected("busy", "the bed's supervision is being restarted", request.id)
         event = event_for(request, self.state, self.setup.site, self.house.new_id, annunciator)
+        if self.dead:
+            if not isinstance(event, (ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered)):
+                raise Rejected("busy", "the bed's supervision is being restarted", request.id)
+            self.owed.append(event)  # S5: latched; the link is stopping the pump already
+            return
         if isinstance(request.args, PlanArgs):
             self._proposal = propose(request.args, self.setup.site)
         self.feed(event)

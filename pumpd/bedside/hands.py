@@ -7,6 +7,7 @@ start it, read it back. What could not be read back is *uncertain*, never failed
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from pumpd.core import events as ev
 from pumpd.core.sight import differs
@@ -27,6 +28,8 @@ from pumpd.driver import (
 )
 from pumpd.line.link import Link, NotConnected
 
+T = TypeVar("T")
+
 REASONS: dict[type[PumpError], str] = {
     Differs: "differs",
     Refused: "refused",
@@ -41,9 +44,17 @@ REASONS: dict[type[PumpError], str] = {
 async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float]) -> ev.OrderDone | ev.OrderFailed:
     """Run `order` to its end. Never raises a PumpError: what became of it is in the outcome."""
     told: list[float] = []  # when the pump was told to run, if it was
+    begun: list[float] = []  # when the first byte of the order may have left, if it did
 
     def tell() -> None:
         told.append(session_now())
+
+    def noted(dialogue: Callable[[], Dialogue[T]]) -> Callable[[], Dialogue[T]]:
+        def run() -> Dialogue[T]:
+            begun.append(session_now())
+            return (yield from dialogue())
+
+        return run
 
     try:
         match order:
@@ -51,31 +62,31 @@ async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float
                 report = await link.perform(link.pump.stop, fence=True)
                 return ev.OrderDone(order.number, session_now(), report)
             case ev.Arm():
-                report, identity, settings = await link.perform(lambda: _arm(link.pump, order))
+                report, identity, settings = await link.perform(noted(lambda: _arm(link.pump, order)))
+                link.recognise(identity)  # arming changes what the pump was known by
                 return ev.OrderDone(order.number, session_now(), report, identity, settings)
             case ev.Begin():
-                report = await link.perform(lambda: _begin(link.pump, order, tell))
+                report = await link.perform(noted(lambda: _begin(link.pump, order, tell)))
                 return ev.OrderDone(order.number, told[-1], report)
             case ev.SetRate():
-                rate = await link.perform(lambda: link.pump.set_rate(order.rate))
+                rate = await link.perform(noted(lambda: link.pump.set_rate(order.rate)))
                 if rate != order.rate:
                     raise Differs("rate", str(order.rate), str(rate))
                 return ev.OrderDone(order.number, session_now())
             case ev.Tighten():
-                report = await link.perform(lambda: link.pump.load(order.rate, order.limit))
+                report = await link.perform(noted(lambda: link.pump.load(order.rate, order.limit)))
                 return ev.OrderDone(order.number, session_now(), report)
             case ev.Release():
                 await link.perform(link.pump.release)
                 return ev.OrderDone(order.number, session_now())
     except PumpError as error:
-        return _failed(order, error, bool(told))
+        return _failed(order, error, bool(begun))
     raise AssertionError(f"no such order: {order}")
 
 
-def _failed(order: ev.Order, error: PumpError, told: bool) -> ev.OrderFailed:
-    """A start that was told, and a rate that may have been taken, are uncertain unless the pump itself said no."""
-    may_have_happened = told or (isinstance(order, ev.SetRate) and not isinstance(error, NotConnected))
-    uncertain = isinstance(error, Uncertain) or (may_have_happened and not isinstance(error, Refused))
+def _failed(order: ev.Order, error: PumpError, begun: bool) -> ev.OrderFailed:
+    """An order that was begun and not ended may have changed the pump (S4), unless the pump itself said no."""
+    uncertain = begun and not isinstance(error, Refused)
     reason = next((REASONS[cls] for cls in type(error).__mro__ if cls in REASONS), "failed")
     return ev.OrderFailed(order.number, reason, str(error), uncertain)
 

@@ -14,10 +14,10 @@ from pumpd.bedside.bed import Bed
 from pumpd.bedside.house import House, Setup
 from pumpd.line.link import Link, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
-from pumpd.records.record import Unreadable
 
 RESTARTS_MAX = 3  # the third failure within ...
 RESTARTS_WITHIN_S = 600.0  # ... ten minutes: monitor-only until a person clears it
+MONITOR_ONLY = "monitor_only"  # while this alarm stands it holds, also for the next process
 RESTART_PAUSE_S = 0.1  # a bed that fails at once must not take the loop from the others
 
 log = structlog.get_logger(__name__)
@@ -37,9 +37,11 @@ class Ward:
         """Take up what the journal says was going on, before `run`."""
         try:
             self.bed.recover(rows)
-        except Unreadable as error:
-            log.error("ward.unreadable", bed=self._setup.bed, error=str(error))
+        except Exception as error:  # a row that cannot be read or decided: either way the past is not known
+            log.error("ward.unreadable", bed=self._setup.bed, exc_info=error)
             self._only_watch()
+        else:
+            self.bed.monitor_only = any(alarm.code == MONITOR_ONLY for alarm in self.bed.alarms.board.alarms)
 
     async def run(self) -> None:
         """Keep link and bed until cancelled."""
@@ -82,7 +84,7 @@ class Ward:
 
     def _only_watch(self) -> None:
         self.bed.monitor_only = True
-        self._latch("monitor_only")
+        self._latch(MONITOR_ONLY)
 
     def _latch(self, code: str) -> None:
         """What happened is over, what it means stays: the alarm stands until a person resets it."""

@@ -95,6 +95,8 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
     if event.uncertain:
         turn.become(pending=replace(pending, uncertain=True))
         turn.answer(pending.by, "unknown", event.text)
+        if isinstance(pending.order, ev.Tighten):
+            turn.alarm("limit_not_set", why=event.text)
         return
     turn.become(pending=None)
     turn.answer(pending.by, "failed", event.text, event.reason)

@@ -160,6 +160,10 @@ class Link:
         if self.lease is Lease.MUTE:
             self._give_back()
 
+    def recognise(self, identity: Identity) -> None:
+        """Our pump reads so from now on, because it was armed: by this it is known again after a loss (S15)."""
+        self.identity = identity
+
     # --- the port ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -7,11 +7,12 @@ A row of an event holds the event, the session time, and every effect that came 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from pumpd.core.alarms import Alarm, Board
-from pumpd.core.events import EFFECTS, EVENTS, Event
+from pumpd.core.events import EFFECTS, EVENTS, Event, Raise
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State
 from pumpd.records.journal import Row
@@ -20,6 +21,7 @@ from pumpd.records.record import Recorder
 ALARM, ALARM_OVER = "Alarm", "AlarmOver"
 RECORDER = Recorder((*EVENTS, *EFFECTS, Alarm))
 EVENT_KINDS = frozenset(cls.__name__ for cls in EVENTS)
+Values: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def row_text(event: Event, now: float, decision: Decision) -> str:
@@ -41,28 +43,32 @@ class Recalled:
 
     state: State = field(default_factory=State)
     board: Board = field(default_factory=Board)
+    values: Mapping[str, Values] = field(default_factory=dict)  # with which each condition was last raised
     now: float = 0.0  # session seconds of the last decision
-    wire: float | None = None  # wire seconds of the last row; None when there is no row
+    wire: float | None = None  # wire seconds of that decision; None when there was none
     boot_id: str = ""
 
 
 def recall(rows: Iterable[Row]) -> Recalled:
     """The state and the alarms that these rows lead to. Raises Unreadable for rows of another version."""
-    state, alarms, now, last = State(), dict[str, Alarm](), 0.0, None
+    state, alarms, values, now, last = State(), dict[str, Alarm](), dict[str, Values](), 0.0, None
     for row in rows:
-        last = row
         if row.kind in EVENT_KINDS:
+            last = row  # not just any row: an alarm acknowledged while blind says nothing of the session's clock
             event, now = _event(row)
-            state = decide(state, event, now).state
+            decision = decide(state, event, now)
+            state = decision.state
+            values |= {effect.code: effect.values for effect in decision.effects if isinstance(effect, Raise)}
         elif row.kind == ALARM:
             alarm = RECORDER.load(ALARM, row.data)
             assert isinstance(alarm, Alarm)
             alarms[alarm.alarm_id] = alarm
         elif row.kind == ALARM_OVER:
             alarms.pop(json.loads(row.data)["alarm_id"], None)
+    board = Board(tuple(alarms.values()))
     if last is None:
-        return Recalled()
-    return Recalled(state, Board(tuple(alarms.values())), now, last.wire, last.boot_id)
+        return Recalled(board=board)
+    return Recalled(state, board, values, now, last.wire, last.boot_id)
 
 
 @dataclass(frozen=True, slots=True)
