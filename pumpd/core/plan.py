@@ -144,6 +144,8 @@ def make_plan(prescription: Prescription, fitted: Fitted) -> Plan:
     settable = fitted.limits.down(exact.value)
     if settable is None:
         raise NoPlan((f"pump: a volume of {exact} is below the smallest limit it can be set to",))
+    if exact.value > fitted.limits.most:
+        raise NoPlan((f"pump: a volume of {exact} is above the largest limit it can be set to",))
     volume = Ml(settable)
     reasons: list[str] = []
     steps: list[Step] = []
