@@ -90,7 +90,10 @@ class Case:
         """One poll. Without `counted` the counter stands where it stood."""
         rate = MlPerHour(rate) if isinstance(rate, str) else rate
         seen = Ml(counted) if isinstance(counted, str) else counted
-        return self.feed(ev.PumpReported(PumpReport(motion, rate, seen or self.state.volumes.last_count, limit)), dt)
+        return self.feed(
+            ev.PumpReported(PumpReport(motion, rate, self.state.volumes.last_count if seen is None else seen, limit)),
+            dt,
+        )
 
     def told(self, code: str, dt: float = 0.0) -> tuple[ev.Effect, ...]:
         return self.feed(ev.PumpTold(PumpAlarm(code, "A?")), dt)
@@ -123,7 +126,7 @@ class Case:
         """The stop was carried out and read back."""
         assert self.state.halt is not None
         counted = Ml(counted) if isinstance(counted, str) else counted
-        report = PumpReport(motion, None, counted or self.state.volumes.last_count)
+        report = PumpReport(motion, None, self.state.volumes.last_count if counted is None else counted)
         return self.feed(ev.OrderDone(self.state.halt.number, self.now, report), dt)
 
     def halt_failed(self, reason: str = "garbled", dt: float = 0.1) -> tuple[ev.Effect, ...]:
