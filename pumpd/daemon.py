@@ -94,14 +94,15 @@ class Station:
         house = House(self._clock, logbook, self.outlet, self, budget, self._new_id)
         opener = open_pipe or _serial
         self.wards = {
-            name: Ward(self._setup(name, bed), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
-            for name, bed in config.bed.items()
+            name: Ward(self._setup(name, bed, number), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
+            for number, (name, bed) in enumerate(config.bed.items())
         }
         self.office.wards = self.wards
 
-    def _setup(self, name: str, bed: cfg.Bed) -> Setup:
+    def _setup(self, name: str, bed: cfg.Bed, number: int) -> Setup:
         site = site_of(self.config, bed, self._registry)
-        return Setup(name, f"{name}-pump", bed.pump.driver, site, float(bed.speed))
+        stagger_s = PULSE_S * number / len(self.config.bed)  # a STOP then waits for one poll at most, not for a hundred
+        return Setup(name, f"{name}-pump", bed.pump.driver, site, float(bed.speed), stagger_s)
 
     def _new_id(self) -> str:
         return f"{self._rng.getrandbits(48):012x}"

@@ -296,7 +296,7 @@ class Bed:
         """Read the pump at every period, counted from the first: a late reading does not shift the next (S6)."""
         clock = self.house.clock
         period = max(POLL_LEAST_S, self.setup.site.capabilities.poll_s / self.setup.speed)
-        due = clock.wire()
+        due = clock.wire() + self.setup.stagger_s
         while not self.dead:
             await asyncio.sleep(due - clock.wire())
             if self.link.ready and UNPROVED not in self.state.conditions:
@@ -342,7 +342,7 @@ class Bed:
 
     async def _pulse(self) -> None:
         clock = self.house.clock
-        due = clock.wire()
+        due = clock.wire() + self.setup.stagger_s
         while not self.dead:
             await asyncio.sleep(due - clock.wire())
             self.pulse()

@@ -24,6 +24,7 @@ class Setup:
     driver: str
     site: Site
     speed: float
+    stagger_s: float = 0.0  # wire seconds its polls and pulses begin later, so that beds do not all speak at once
 
 
 class Office(Protocol):
