@@ -15,5 +15,5 @@ async def test_a_bed_with_a_later_turn_polls_between_the_others() -> None:
     began = room.clock.wire()
     async with ward(*beds):
         await asyncio.sleep(5)
-    turns = [{round((at - began) % 1.0, 2) for at, data in bed.port.written[-6:] if b"DIS" in data} for bed in beds]
+    turns = [{round(at - began, 2) % 1.0 for at, data in bed.port.written[-6:] if b"DIS" in data} for bed in beds]
     assert turns == [{0.0}, {0.5}]
