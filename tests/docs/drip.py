@@ -37,11 +37,15 @@ class DripDevice:
     def _answer(self, line: str) -> None:
         self.heard.append(line)
         word, *values = line.split()
-        self._say(
-            {"ID": lambda: "D1 1.0 SN77", "?": self._status, "GET": lambda: " ".join(self.settings)}.get(
-                word, lambda: self._do(word, values)
-            )()
-        )
+        match word:
+            case "ID":
+                self._say("D1 1.0 SN77")
+            case "?":
+                self._say(self._status())
+            case "GET":
+                self._say(" ".join(self.settings))
+            case _:
+                self._say(self._do(word, values))
 
     def _status(self) -> str:
         return f"{'R' if self.running else 'S'} {self.rate} {self.given:.2f} {self.limit}"
