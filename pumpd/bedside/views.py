@@ -114,6 +114,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
     prescription = plan.prescription
     given = state.volumes.counted
     mass = prescription.concentration.mass_in(given).value
+    known = state.sight is Sight.SEEING or not state.has_session  # while blind more may have been given (S7)
     elapsed = state.elapsed_at(now)
     running = state.run_since is not None
     left = max(0.0, plan.seconds - elapsed)
@@ -136,9 +137,9 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
             PlanStep(duration_s=round(step.seconds, 1), rate_ml_h=step.rate.value, volume_ml=_shown(step.volume))
             for step in plan.steps
         ),
-        delivered_ml=_shown(given),
-        delivered_mg=_round(mass),
-        delivered_mg_kg=_round(mass / prescription.weight.value, SHOWN_BY_WEIGHT),
+        delivered_ml=_shown(given) if known else None,
+        delivered_mg=_round(mass) if known else None,
+        delivered_mg_kg=_round(mass / prescription.weight.value, SHOWN_BY_WEIGHT) if known else None,
         elapsed_s=round(elapsed, 1),
         remaining_s=round(left, 1),
         started_ts=wall - timedelta(seconds=elapsed / speed) if running else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pumpd.core.alarms import Alarm, Board
+from pumpd.core.alarms import RANK, Alarm, Board
 from pumpd.core.events import EFFECTS, EVENTS, Event, Raise
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State
@@ -65,7 +65,7 @@ def recall(rows: Iterable[Row]) -> Recalled:
             alarms[alarm.alarm_id] = alarm
         elif row.kind == ALARM_OVER:
             alarms.pop(json.loads(row.data)["alarm_id"], None)
-    board = Board(tuple(alarms.values()))
+    board = Board(tuple(sorted(alarms.values(), key=lambda alarm: -RANK[alarm.entry.priority])))  # onset within each
     if last is None:
         return Recalled(board=board)
     return Recalled(state, board, values, now, last.wire, last.boot_id)
