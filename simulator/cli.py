@@ -54,6 +54,8 @@ class PumpOptions:
     "Real inner diameter of the syringe in mm, whatever the pump is told; left out = as told."
     fill: float = 60.0
     "Fluid in the syringe in mL; the motor stalls when it is empty."
+    battery: float = 0.0
+    "Minutes that a full battery carries the pump over a mains cut; 0 = none, as in the real New Era."
     model: Literal["ideal", "typical"] = "ideal"
     "ideal: exact and at once. typical: start-up lag, slack, error within 2 %, line resistance."
 
@@ -175,6 +177,7 @@ def _pump(family: str, options: PumpOptions, scenario: Scenario | None, seed: in
         watchdog_s=options.watchdog,
         true_diameter_mm=options.true_diameter,
         fill_ml=options.fill,
+        battery_min=options.battery,
         model=options.model,
     )
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from simulator.battery import Battery
 from simulator.faults import Fault, Faults
 from simulator.invented import Invented
 from simulator.panel import Panel
@@ -41,6 +42,7 @@ class Device:
         watchdog_s: int = 10,
         true_diameter_mm: float | None = None,
         fill_ml: float = 60.0,
+        battery_min: float = 0.0,
         model: str = "ideal",
         invented: Invented | None = None,
         version: str = "NE1000V3.928",
@@ -59,6 +61,7 @@ class Device:
         )
         self._paced = baud > 0
         self._body = Body(model_named(model, seed), fill_ml=fill_ml, true_diameter_mm=true_diameter_mm)
+        self._battery = Battery(battery_min)
         self._panel = Panel(self._body, settings, self._invented)
         self._wire = Wire(self._panel, self._invented, version)
         self._faults = Faults()
@@ -132,6 +135,7 @@ class Device:
             self._at = at
             self._sim_s += dt
             self._panel.advance(dt)
+            self._battery.advance(dt)
 
     def _happen(self) -> None:
         """Do what is due now."""
@@ -140,6 +144,8 @@ class Device:
             data = self._arriving.popleft()[1]
             if self._panel.powered:
                 self._hear(data, at)
+        if self._panel.powered and not self._battery.on_mains and self._battery.empty:
+            self._go_dark()
         if self._panel.powered:
             self._wire.advance(at)
         self._load_script()
@@ -155,7 +161,7 @@ class Device:
         at = self._at or 0.0
         due = math.inf
         if self._panel.powered:
-            change_s = self._panel.until_change()
+            change_s = min(self._panel.until_change(), self._battery.until_empty())
             if change_s != math.inf:
                 due = self._later_than_now(at + change_s / self.speed)
             wire_due = self._wire.due()
@@ -280,16 +286,22 @@ class Device:
         self._body.new_syringe(request["fill_ml"])
 
     def _power_off(self, request: dict[str, Any]) -> None:
+        self._battery.on_mains = False
+        if self._battery.empty:
+            self._go_dark()
+
+    def _go_dark(self) -> None:
         self._panel.power_off()
         self._wire.reboot()
         self._arriving.clear()
         self._leaving.clear()
 
     def _power_on(self, request: dict[str, Any]) -> None:
+        self._battery.on_mains = True
         self._panel.power_on()
 
     def _reboot(self, request: dict[str, Any]) -> None:
-        self._power_off(request)
+        self._go_dark()
         self._power_on(request)
 
     def _mute(self, request: dict[str, Any]) -> None:
@@ -336,6 +348,8 @@ class Device:
             "pressure_mmhg": body.pressure_mmhg,
             "occluded": body.occluded,
             "powered": panel.powered,
+            "on_mains": self._battery.on_mains,
+            "battery_pct": self._battery.percent,
             "connected": self.connected,
             "faults": self._faults.names(),
             "mode": "safe" if self._wire.safe else "basic",
