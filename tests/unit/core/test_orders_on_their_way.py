@@ -283,3 +283,12 @@ def test_an_unplanned_function_found_after_a_restart_is_stopped_with_its_alarm(m
     case.read(motion)
     assert case.halts
     assert "unplanned_function" in case.raised
+
+
+def test_a_standing_reading_from_before_the_stop_does_not_answer_it() -> None:
+    case = resuming()
+    case.feed(ev.StopOrdered(case.by()))
+    case.read(STANDING, dt=0.0)
+    assert case.state.halt is not None, "the resume may have reached the pump after that reading"
+    case.halted(INFUSING)
+    assert case.halts
