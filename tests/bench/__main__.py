@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+
+import structlog
 
 from tests.bench.few_beds import few_beds
 from tests.bench.figures import Row, print_machine, print_table
@@ -49,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", choices=ROWS, help="measure this alone")
     wanted = parser.parse_args().only
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print_machine()
     began, rows = time.perf_counter(), list[Row]()
     for name, measure in ROWS.items():
@@ -57,7 +62,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="pumpd-bench-") as folder:
                 rows += measure(Path(folder))
     print_table(rows)
-    print(f"took {time.perf_counter() - began:.0f} s")
+    print(f"took {time.perf_counter() - began:.0f} s; load at the end {os.getloadavg()[0]:.2f}, our own included")
     return 0
 
 
