@@ -143,10 +143,11 @@ class Station:
 
     async def _stop_pumps(self) -> None:
         """SIGTERM while infusing: STOP, read-back, alarm, then exit."""
+        self.office.close()
         for ward in self.wards.values():
             ward.bed.feed(ev.Shutdown())
         deadline = self._clock.wire() + FAREWELL_S
-        while any(ward.bed.state.halt is not None for ward in self.wards.values()):
+        while any(ward.stopping for ward in self.wards.values()):
             if self._clock.wire() >= deadline:
                 log.error("daemon.stop_not_confirmed", notice="stop the pump at its keypad")
                 return

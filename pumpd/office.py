@@ -19,7 +19,7 @@ from pumpd.core.state import State
 from pumpd.messaging.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
 from pumpd.messaging.messages import Ack
 from pumpd.messaging.outlet import Outlet
-from pumpd.messaging.requests import AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
+from pumpd.messaging.requests import STOPPING, AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 
@@ -37,6 +37,7 @@ class Office:
         self._annunciator = annunciator
         self._verbs: dict[str, str] = {}  # of requests that have no final answer yet
         self._tests: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.wards: Mapping[str, Ward] = {}
         self.snapshot: Callable[[], None] = lambda: None
 
@@ -53,10 +54,16 @@ class Office:
             case _:
                 self._admit(verdict.request)
 
+    def close(self) -> None:
+        """The program goes down: from now on only what stops is taken. Nobody would supervise a pump started now."""
+        self._closed = True
+
     def _admit(self, request: Request) -> None:
         self._verbs[request.id] = request.verb
         self._keep(request.id, b"")
         try:
+            if self._closed and request.verb not in STOPPING:
+                raise Rejected("busy", "the program is going down", request.id)
             self._do(request)
         except Rejected as refusal:
             self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)

@@ -40,6 +40,7 @@ SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
+ASK_AGAIN_S = 35.0  # wire seconds; over the longest watchdog (30 s), for a question feeds it and nobody judges (S16)
 UNPROVED = "pump_not_proved"
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class Bed:
         self.state = State()
         self.dead = False
         self.monitor_only = False
-        self.owed: list[ev.StopOrdered | ev.PauseOrdered | ev.PumpStopOrdered] = []  # stops for the successor to decide
+        self.owed: list[ev.Event] = []  # for the successor to decide: stops, and what a pump says only once
         clock = house.clock
         self.display = Display(setup.bed, setup.pump_id, setup.driver, setup.speed, setup.site, house.outlet, clock)
         self.alarms = AlarmKeeper(setup.bed, setup.pump_id, house, self.display)
@@ -113,6 +114,8 @@ class Bed:
     def feed(self, event: ev.Event) -> None:
         """Take one event. Never raises: a fault in deciding ends this bed, and this bed alone."""
         if self.dead:
+            if isinstance(event, ev.PumpTold):
+                self.owed.append(event)  # a pump tells an alarm once
             return
         if self.monitor_only:
             self._only_show(event)
@@ -295,13 +298,27 @@ class Bed:
     async def _poll(self) -> None:
         """Read the pump at every period, counted from the first: a late reading does not shift the next (S6)."""
         clock = self.house.clock
+        asked_again_at = clock.wire()
         period = max(POLL_LEAST_S, self.setup.site.capabilities.poll_s / self.setup.speed)
         due = clock.wire() + self.setup.stagger_s
         while not self.dead:
             await asyncio.sleep(due - clock.wire())
             if self.link.ready and UNPROVED not in self.state.conditions:
+                asked_again_at = clock.wire()
                 await self._read()
+            elif self.link.ready and clock.wire() - asked_again_at >= ASK_AGAIN_S:
+                asked_again_at = clock.wire()
+                await self._ask_again()
             due = max(due + period, clock.wire())
+
+    async def _ask_again(self) -> None:
+        """A pump is not proved: was it only damage on the line? The same answer again is no news."""
+        try:
+            identity = await self.link.perform(self.link.pump.connect)
+        except PumpError:
+            return
+        if identity != self.state.connected:
+            self.feed(ev.LinkUp(identity))
 
     async def _read(self) -> None:
         try:
@@ -330,7 +347,7 @@ class Bed:
 
     def _gone_stale(self) -> None:
         try:
-            if self.state.sight is not Sight.BLIND:
+            if self.state.sight is not Sight.BLIND and UNPROVED not in self.state.conditions:
                 self._lose_sight(f"no reading for {STALE_S:g} s")
         except Exception as error:  # a timer's fault would only be logged, and the bed go on without it
             self.break_down(error)

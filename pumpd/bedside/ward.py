@@ -12,7 +12,7 @@ import structlog
 
 from pumpd.bedside.bed import Bed
 from pumpd.bedside.house import House, Setup
-from pumpd.line.link import Link, LinkEvent, OpenPipe
+from pumpd.line.link import Lease, Link, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
 
 RESTARTS_MAX = 3  # the third failure within ...
@@ -64,6 +64,11 @@ class Ward:
             await asyncio.gather(living, broke, return_exceptions=True)
         await asyncio.sleep(RESTART_PAUSE_S)
         self._bring_back()
+
+    @property
+    def stopping(self) -> bool:
+        """A stop is on its way: ordered by the bed, or by the link because no bed judges."""
+        return self.link.lease is Lease.LAPSED or (self.bed.state.halt is not None and not self.bed.monitor_only)
 
     def clear_monitor_only(self) -> None:
         """A person has reset the alarm: judge again."""

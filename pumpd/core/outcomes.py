@@ -99,6 +99,9 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
             turn.alarm("limit_not_set", why=event.text)
         return
     turn.become(pending=None)
+    if isinstance(pending.order, (ev.Arm, ev.Begin, ev.Tighten)) and state.ours is not None:
+        # Refused half-way: what it reads now is no sign of another pump, until it was loaded again (S15).
+        turn.become(ours=replace(state.ours, rate=None, limit=None))
     turn.answer(pending.by, "failed", event.text, event.reason)
     match pending.order:
         case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:

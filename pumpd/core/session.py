@@ -69,7 +69,12 @@ PERSONS: dict[Phase, dict[type, Targets]] = {
         ev.PumpStopOrdered: _to(ENDING),
         ev.EndOrdered: _to(ENDING),
     },
-    ENDING: {ev.PauseOrdered: _to(ENDING), ev.StopOrdered: _to(ENDING), ev.PumpStopOrdered: _to(ENDING)},
+    ENDING: {
+        ev.PauseOrdered: _to(ENDING),
+        ev.StopOrdered: _to(ENDING),
+        ev.PumpStopOrdered: _to(ENDING),
+        ev.EndOrdered: _to(ENDING, ENDED, ABORTED),
+    },
     OBSERVING: {
         ev.StopOrdered: _to(OBSERVING),
         ev.PumpStopOrdered: _to(OBSERVING),

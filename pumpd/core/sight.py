@@ -18,7 +18,8 @@ def differs(expected: Identity, found: Identity, on_its_way: ev.Order | None = N
 
     A serial number decides where both have one; else all that can be read must agree. An order that was on its way when
     sight was lost may or may not have been carried out: its rate is as good as the expected one, and a pump whose
-    loading or arming was cut may read any rate and limit (those of its other programme phase, too).
+    loading or arming was cut may read any rate and limit (those of its other programme phase, too); so may one of which
+    none is expected.
     """
     if expected.serial is not None and found.serial is not None:
         return "" if expected.serial == found.serial else f"serial {found.serial} instead of {expected.serial}"
@@ -26,9 +27,9 @@ def differs(expected: Identity, found: Identity, on_its_way: ev.Order | None = N
     pairs = [("model", expected.model, found.model), ("version", expected.version, found.version)]
     pairs += [(name, was.get(name, "nothing"), now.get(name, "nothing")) for name in sorted(was.keys() | now.keys())]
     if not isinstance(on_its_way, (ev.Arm, ev.Begin, ev.Tighten)):
-        if found.rate not in (expected.rate, getattr(on_its_way, "rate", expected.rate)):
+        if expected.rate is not None and found.rate not in (expected.rate, getattr(on_its_way, "rate", expected.rate)):
             pairs.append(("rate", str(expected.rate), str(found.rate)))
-        if found.limit != expected.limit:
+        if expected.limit is not None and found.limit != expected.limit:
             pairs.append(("limit", str(expected.limit), str(found.limit)))
     return ", ".join(f"{name} {new} instead of {old}" for name, old, new in pairs if old != new)
 

@@ -332,6 +332,9 @@ def end(turn: Turn, event: ev.EndOrdered) -> None:
     """Be content with what was given; or, when observing, end the observation."""
     if turn.state.phase is Phase.OBSERVING:
         over(turn)
+    elif turn.state.phase is Phase.ENDING:
+        _give_up(turn, event)
+        return
     elif turn.state.phase is Phase.PAUSED and turn.state.halt is None and not turn.state.starting:
         turn.go(Phase.ENDING)
         if turn.state.pending is None and turn.state.sight is Sight.SEEING:
@@ -341,6 +344,18 @@ def end(turn: Turn, event: ev.EndOrdered) -> None:
         turn.go(Phase.ENDING)
         return
     turn.answer(event.by, "done")
+
+
+def _give_up(turn: Turn, event: ev.EndOrdered) -> None:
+    """The pump that was armed is gone for good: the session ends without it, and nothing more is sent (S15)."""
+    if turn.state.halt is not None:
+        turn.refuse(event.by, "busy", "the pump was ordered to stop and has not been read standing yet")
+    elif turn.state.proved:
+        turn.refuse(event.by, "wrong_phase", "the session is ending already")
+    else:
+        turn.become(released=True)
+        over(turn)
+        turn.answer(event.by, "done", "ended without the pump: it was not proved to be the one that was armed")
 
 
 def over(turn: Turn) -> None:

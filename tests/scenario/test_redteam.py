@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from pumpd.bedside import bed as bed_module
 from pumpd.bedside.desk import CHECKLIST
+from pumpd.core import events as ev
+from pumpd.driver import Motion, PumpReport
 from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_islands import Poison
@@ -355,3 +358,89 @@ async def test_absurd_figures_of_a_plan_are_refused_in_words(number: object) -> 
         assert answer["state"] == "rejected", answer
         answer = await bed.order("session.restore", given={"rate_ml_h": number})
         assert answer["state"] == "rejected", answer
+
+
+async def test_a_session_whose_pump_was_exchanged_can_be_ended(tmp_path: Path) -> None:
+    """S15: nothing but a person's stop goes to a stranger, yet the bed must be free for the next patient."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(100)
+        bed.port.plug_out()
+        bed.port.peer = Bedside(Room()).device
+        bed.port.plug_in()
+        await bed.until(lambda: "pump_not_proved" in bed.alarms, within_s=10)
+        before = len(bed.port.sent)
+        assert (await bed.order("session.stop", wait_s=3))["state"] == "unknown"
+        assert (await bed.order("session.end"))["reason"] == "busy", "a stop is owed: look at the pump first"
+        assert orders_in(bed, before) == []
+        assert (await bed.order("pump.stop"))["state"] == "done"
+        before = len(bed.port.sent)
+        assert (await bed.order("session.end"))["state"] == "done"
+        assert bed.phase == "aborted"
+        await asyncio.sleep(5)
+        assert orders_in(bed, before) == []
+        assert (await bed.planned())["state"] == "done"
+
+
+async def test_an_alarm_told_while_the_bed_is_being_restarted_is_not_lost(monkeypatch: Any) -> None:
+    """S7, S15: the pump says once that its power was gone; without it its counter would pass for a stranger's."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        poison = Poison(bed.state.session_id, "raises")
+        monkeypatch.setattr(bed_module, "decide", poison)
+        bed.do("power_off")
+        poison.active = True
+        bed.ward.bed.feed(ev.PumpReported(bed.state.report))  # type: ignore[arg-type]
+        poison.active = False
+        bed.do("power_on")
+        await asyncio.sleep(15)
+        assert "pump_power_lost" in bed.alarms
+        assert "pump_not_proved" not in bed.alarms
+        assert bed.phase == "paused"
+
+
+async def test_damage_that_looked_like_another_pump_is_asked_again() -> None:
+    """S15: in Basic mode a lost byte is no checksum error; asked again, it is our pump."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.ward.bed.feed(ev.LinkUp(replace(bed.state.ours, version="V3.92")))  # type: ignore[type-var]
+        assert "pump_not_proved" in bed.state.conditions
+        await bed.until(lambda: bed.state.sight.value == "seeing", within_s=40)
+        assert bed.phase == "running"
+
+
+async def test_a_lapse_with_the_cable_out_stops_our_pump_when_it_is_back(monkeypatch: Any) -> None:
+    """S16: arming changed what our pump reads; the link knows it by that when nobody else does."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.port.plug_out()
+        poison = Poison(bed.state.session_id, "raises")
+        monkeypatch.setattr(bed_module, "decide", poison)
+        poison.active = True
+        bed.ward.bed.feed(ev.PumpReported(PumpReport(Motion.INFUSING)))
+        poison.active = False
+        await asyncio.sleep(3)
+        bed.port.plug_in()
+        await bed.until(lambda: not bed.truth["infusing"], within_s=15)
+        await bed.until(lambda: bed.phase == "paused", within_s=15)
+
+
+async def test_nothing_is_started_while_the_program_goes_down() -> None:
+    """SIGTERM: stop, read back, exit. An order that gives more in between would leave a pump without supervision."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        bed.room.office.close()
+        bed.ward.bed.feed(ev.Shutdown())
+        await bed.until(lambda: bed.state.halt is None, within_s=5)
+        refused = await bed.order("session.resume", confirm=True)
+        assert (refused["state"], refused["reason"]) == ("rejected", "busy")
+        assert (await bed.order("pump.stop"))["state"] == "done"
+        assert starts(bed) == 1
