@@ -251,7 +251,6 @@ def _stood(turn: Turn) -> None:
     elapsed = state.elapsed_at(turn.now)
     turn.become(limit_covers=False)
     turn.clear("restarted_at_keypad")
-    _halted(turn)
     if missing <= _small(turn):
         complete(turn)
         return

@@ -292,3 +292,13 @@ def test_a_standing_reading_from_before_the_stop_does_not_answer_it() -> None:
     assert case.state.halt is not None, "the resume may have reached the pump after that reading"
     case.halted(INFUSING)
     assert case.halts
+
+
+@pytest.mark.parametrize("order", [ev.PauseOrdered, ev.StopOrdered])
+def test_nothing_is_sent_behind_a_stop_before_it_is_read_back(order: type) -> None:
+    case = Case().running(60)
+    case.feed(order(case.by()))
+    case.read(STANDING)
+    assert case.order is None
+    case.halted()
+    assert isinstance(case.order, ev.Tighten)
