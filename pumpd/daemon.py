@@ -25,7 +25,7 @@ from pumpd.bedside.house import House, Setup
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock, SystemClock
 from pumpd.core import events as ev
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.state import State
 from pumpd.driver import Line
 from pumpd.line.link import OpenPipe

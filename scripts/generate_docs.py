@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from pumpd.core import events as ev
-from pumpd.core.alarms import CATALOGUE, RANK
+from pumpd.core.catalogue import CATALOGUE, RANK
 from pumpd.core.session import PERSONS, TABLE
 from pumpd.core.state import Phase
 

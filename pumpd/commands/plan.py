@@ -14,7 +14,7 @@ from pumpd.bedside.desk import Proposal, Site, propose
 from pumpd.commands.prescription import Prescription, Syringe, checked
 from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
 from pumpd.commands.screen import NOT_CERTIFIED, key_values, limits_table, out, plain, plan_table
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import site_of
 from pumpd.messaging.encode import to_json
 from pumpd.messaging.requests import Rejected

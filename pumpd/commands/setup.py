@@ -14,7 +14,7 @@ from pumpd import config as cfg
 from pumpd import log
 from pumpd.commands.reach import DONE, REFUSED, Failed, read_config
 from pumpd.commands.screen import err, out
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import serve
 from pumpd.driver import BadSetting, Capabilities, Driver
 from pumpd.messaging.broker import NoBroker

@@ -1,4 +1,4 @@
-"""The alarm catalogue, and the board on which alarms stand until they are over. Pure.
+"""The board on which alarms stand until they are over; what they mean is in `catalogue`. Pure.
 
 Rules as secondary sources tell IEC 60601-1-8 (docs/clinical.md): an alarm is raised when its condition holds; a
 non-latching one goes when it does, a latching one stands until a person resets it, which is refused while the
@@ -9,85 +9,10 @@ new alarm ends it for all. Times are wire seconds; `stamp` is the wall-clock lab
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-HIGH, MEDIUM, LOW = "high", "medium", "low"
-RANK = {HIGH: 3, MEDIUM: 2, LOW: 1}
-PATIENT, TECHNICAL = "patient", "technical"
+from pumpd.core.catalogue import CATALOGUE, RANK, Entry
+
 AUDIO_PAUSE_MAX_S = 120.0  # docs/mqtt.md: a pause has an end, at most two minutes
-
-
-class Entry(NamedTuple):
-    """One condition: how urgent it is, whether it latches, and what to do."""
-
-    priority: str
-    kind: str
-    latching: bool
-    text: str
-    action: str
-
-
-LOOK = "Look at the pump and the patient."
-CATALOGUE: dict[str, Entry] = {
-    # the rate and the volume
-    "rate_above_plan": Entry(HIGH, PATIENT, True, "Rate above plan; it was set down", LOOK),
-    "rate_not_set": Entry(HIGH, PATIENT, True, "The rate could not be set down; the pump is being stopped", LOOK),
-    "rate_below_plan": Entry(MEDIUM, PATIENT, False, "Rate below plan", "Restore the rate, or accept it."),
-    "stopped_at_pump": Entry(HIGH, PATIENT, False, "Infusion stopped at the pump", "Find out why; resume or end."),
-    "restarted_at_keypad": Entry(MEDIUM, PATIENT, True, "Infusion was started at the pump's keypad", LOOK),
-    "infusing_against_plan": Entry(HIGH, PATIENT, True, "The pump moves against the plan; it is being stopped", LOOK),
-    "unplanned_function": Entry(
-        HIGH, PATIENT, True, "Bolus, purge, KVO or withdrawal; the pump is being stopped", LOOK
-    ),
-    "plan_limit_reached": Entry(MEDIUM, PATIENT, True, "The planned volume was reached; the pump was stopped", LOOK),
-    "short_of_plan": Entry(MEDIUM, PATIENT, False, "The pump ended short of the plan", "Finish the dose, or end."),
-    "late_and_short": Entry(MEDIUM, PATIENT, False, "Later than the computed end, and short of the plan", LOOK),
-    "volumes_apart": Entry(MEDIUM, PATIENT, False, "Planned, integrated and counted volume differ", LOOK),
-    "volumes_far_apart": Entry(HIGH, PATIENT, True, "Planned, integrated and counted volume differ widely", LOOK),
-    "no_flow": Entry(HIGH, PATIENT, False, "The pump says it infuses, but its counter stands", LOOK),
-    "infusing_unknown_session": Entry(
-        HIGH, PATIENT, False, "The pump infuses and no session is known; it is not touched", "Stop it, or leave it."
-    ),
-    "infusing_after_release": Entry(MEDIUM, PATIENT, False, "The released pump infuses; it is not touched", LOOK),
-    # the orders
-    "stop_not_confirmed": Entry(
-        HIGH, TECHNICAL, True, "STOP NOT CONFIRMED: stop at the pump", "Stop it at its keypad."
-    ),
-    "limit_not_set": Entry(MEDIUM, TECHNICAL, False, "The pump's own volume limit could not be lowered", LOOK),
-    "unarmed": Entry(LOW, TECHNICAL, False, "The pump must be armed again", "Arm again before the start."),
-    # the line and the pump
-    "comms_lost_pump": Entry(
-        HIGH, TECHNICAL, True, "The pump does not answer: what it gives is unknown", "Go to the pump and look."
-    ),
-    "pump_not_connected": Entry(LOW, TECHNICAL, False, "The pump is not connected", "Check cable and power."),
-    "pump_not_proved": Entry(
-        HIGH, TECHNICAL, True, "Another pump may be at the port: no order is sent", "Check the cable; stop at the pump."
-    ),
-    "pump_power_lost": Entry(HIGH, TECHNICAL, True, "The pump's power was interrupted", LOOK),
-    "motor_stalled": Entry(
-        HIGH, PATIENT, True, "Motor stalled: line occluded or syringe at its end", "Check the line."
-    ),
-    "pump_watchdog_expired": Entry(HIGH, TECHNICAL, True, "The pump stopped itself: it did not hear from us", LOOK),
-    "pump_program_error": Entry(HIGH, TECHNICAL, True, "The pump reports a programme error", LOOK),
-    "pump_alarm_unknown": Entry(HIGH, TECHNICAL, True, "The pump reports an alarm that is not known", LOOK),
-    # ourselves
-    "daemon_restarted": Entry(
-        MEDIUM, TECHNICAL, False, "The program was restarted; the session is being checked", LOOK
-    ),
-    "lease_lapsed": Entry(HIGH, TECHNICAL, True, "Supervision faltered; the pump was stopped", LOOK),
-    "bed_failed": Entry(HIGH, TECHNICAL, True, "The bed's supervision failed and was restarted", LOOK),
-    "monitor_only": Entry(HIGH, TECHNICAL, True, "Supervision failed too often: the pump is only watched", LOOK),
-    "stopped_by_shutdown": Entry(HIGH, TECHNICAL, True, "The program was shut down; the pump was stopped", LOOK),
-    "journal_unavailable": Entry(HIGH, TECHNICAL, False, "The journal cannot be written: nothing can be started", LOOK),
-    "bus_lost": Entry(
-        LOW, TECHNICAL, False, "The message broker does not answer: displays are blind", "Check the network."
-    ),
-    "second_station": Entry(HIGH, TECHNICAL, True, "Another program uses this station's id", "Stop one of them."),
-    "command_retained": Entry(
-        LOW, TECHNICAL, True, "A command was stored in the broker; it was refused and removed", ""
-    ),
-    "annunciator_failed": Entry(MEDIUM, TECHNICAL, False, "The local sounder does not work", "Stay at the bed."),
-}
 
 
 @dataclass(frozen=True, slots=True)

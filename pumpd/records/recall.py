@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pumpd.core.alarms import RANK, Alarm, Board
+from pumpd.core.alarms import Alarm, Board
+from pumpd.core.catalogue import RANK
 from pumpd.core.events import EFFECTS, EVENTS, Event, Raise
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State

@@ -28,7 +28,7 @@ from pumpd.config import (
     load_drug_library,
     load_syringes,
 )
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.messaging.requests import VERBS
 from pumpd.registry import check, find_drivers
 

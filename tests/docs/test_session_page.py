@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.state import Phase
 from scripts.generate_docs import PAGE, fresh
 

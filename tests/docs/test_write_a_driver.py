@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tests.bedside
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.driver import BadSetting, Pump
 from pumpd.registry import find_drivers
 from tests.bedside import Bedside, Room, ward

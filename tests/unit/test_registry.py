@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from pumpd.config import Bed, Config, PumpConfig, Station
-from pumpd.core.alarms import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.driver import BadSetting, Line
 from pumpd.registry import GROUP, Registry, check, find_drivers
 
