@@ -138,7 +138,15 @@ def _settle(turn: Turn, report: PumpReport, grown: Ml) -> None:
             rate_set(turn, pending.order)
         case _:
             turn.become(pending=None)
+            half_loaded(turn, pending.order)
             turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
+
+
+def half_loaded(turn: Turn, order: ev.Order) -> None:
+    """Cut or refused on the way: what the pump reads now is no sign of another one until it was loaded again (S15)."""
+    ours = turn.state.ours
+    if ours is not None and isinstance(order, (ev.Arm, ev.Begin, ev.Tighten)):
+        turn.become(ours=replace(ours, rate=None, limit=None))
 
 
 def as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> Identity | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpd.core import events as ev
-from pumpd.core.enforce import as_loaded, begun, halt_confirmed, on_report, rate_set, unarm, well
+from pumpd.core.enforce import as_loaded, begun, half_loaded, halt_confirmed, on_report, rate_set, unarm, well
 from pumpd.core.state import Pending, Phase, Sight
 from pumpd.core.therapy import smallest_limit
 from pumpd.core.turn import Turn
@@ -99,9 +99,7 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
             turn.alarm("limit_not_set", why=event.text)
         return
     turn.become(pending=None)
-    if isinstance(pending.order, (ev.Arm, ev.Begin, ev.Tighten)) and state.ours is not None:
-        # Refused half-way: what it reads now is no sign of another pump, until it was loaded again (S15).
-        turn.become(ours=replace(state.ours, rate=None, limit=None))
+    half_loaded(turn, pending.order)
     turn.answer(pending.by, "failed", event.text, event.reason)
     match pending.order:
         case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:

@@ -408,7 +408,8 @@ async def test_damage_that_looked_like_another_pump_is_asked_again() -> None:
     async with ward(bed):
         await bed.running()
         await bed.until_session(60)
-        bed.ward.bed.feed(ev.LinkUp(replace(bed.state.ours, version="V3.92")))  # type: ignore[type-var]
+        assert bed.state.ours is not None
+        bed.ward.bed.feed(ev.LinkUp(replace(bed.state.ours, version="V3.92")))
         assert "pump_not_proved" in bed.state.conditions
         await bed.until(lambda: bed.state.sight.value == "seeing", within_s=40)
         assert bed.phase == "running"
@@ -418,7 +419,9 @@ async def test_a_lapse_with_the_cable_out_stops_our_pump_when_it_is_back(monkeyp
     """S16: arming changed what our pump reads; the link knows it by that when nobody else does."""
     bed = Bedside(Room(), mode="basic")
     async with ward(bed):
-        await bed.running()
+        await bed.running(
+            weight_kg=40, container={"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
+        )  # another diameter than the pump was switched on with
         await bed.until_session(60)
         bed.port.plug_out()
         poison = Poison(bed.state.session_id, "raises")
