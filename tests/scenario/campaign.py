@@ -55,6 +55,7 @@ class Campaign:
         self.seed, self.path, self.keypad, self.steps = seed, path, keypad, steps
         self.dice = random.Random(seed)
         self.mode = self.dice.choice(["safe", "safe", "basic"])
+        self.pace = self.dice.choice([1, 1, 15])  # so that some sessions come to their end
         self.story: list[str] = []
         self.disk = Disk()
         self.poison = Poison()
@@ -115,7 +116,9 @@ class Campaign:
         await asyncio.sleep(2)
         await self._begin_session()
         for _ in range(self.steps):
-            await asyncio.sleep(self.dice.choice([0.0, 0.003, 0.02, 0.3, 1, 2, 5, 20, 90]) * self.dice.random())
+            await asyncio.sleep(
+                self.dice.choice([0.0, 0.003, 0.02, 0.3, 1, 2, 5, 20, 90]) * self.dice.random() * self.pace
+            )
             deeds = self._deeds()
             name = self.dice.choice(list(deeds))
             self._tell(name)

@@ -447,3 +447,41 @@ async def test_nothing_is_started_while_the_program_goes_down() -> None:
         assert (refused["state"], refused["reason"]) == ("rejected", "busy")
         assert (await bed.order("pump.stop"))["state"] == "done"
         assert starts(bed) == 1
+
+
+async def test_killed_after_any_row_the_state_is_the_same_or_safer(tmp_path: Path) -> None:
+    """S10, S7: every prefix of an eventful session's journal; nothing runs or is armed, every condition has its alarm."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        bed.do("set_rate", ml_h=20.0)
+        await asyncio.sleep(3)
+        await bed.order("session.restore", given={"rate_ml_h": "46.66"})
+        bed.do("set_rate", ml_h=60.0)
+        await asyncio.sleep(3)
+        bed.key("stop")
+        await asyncio.sleep(3)
+        await bed.order("session.resume", confirm=True)
+        bed.port.plug_out()
+        await asyncio.sleep(20)
+        bed.port.plug_in()
+        await asyncio.sleep(5)
+        await bed.order("session.resume", confirm=True)
+        await asyncio.sleep(3)
+        await bed.order("session.pause")
+        await bed.order("session.resume", confirm=True)
+        await bed.order("session.stop")
+        await asyncio.sleep(5)
+        await bed.order("session.release")
+        await bed.order("session.end")
+    rows = list(bed.room.journal.rows(bed=bed.name))
+    assert {row.kind for row in rows} >= {"LinkDown", "LinkUp", "StopOrdered", "ReleaseOrdered", "Alarm", "AlarmOver"}
+    for end in range(1, len(rows) + 1):
+        again = Bedside(Room(), device=bed.device)
+        again.ward.recover(iter(rows[:end]))
+        lost = f"after row {end}, {rows[end - 1].kind}"
+        assert not again.ward.bed.monitor_only, lost
+        assert again.phase not in ("armed", "running"), lost
+        assert again.state.pending is None or again.state.pending.uncertain, lost
+        assert again.state.conditions <= again.alarms, lost
+        again.ward.bed.close()
