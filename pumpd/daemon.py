@@ -84,6 +84,7 @@ class Station:
         self.office = Office(self._gate, self.outlet, logbook, self._clock, self.annunciator)
         self.office.snapshot = self.birth
         self._revision = 0
+        self._list_due = False
         self._sounds: dict[str, tuple[str | None, bool]] = {}
         self._stop = asyncio.Event()
         self._lag_ms = 0
@@ -236,7 +237,9 @@ class Station:
     def alarms_changed(self) -> None:
         """A board has changed: the station's list goes out anew."""
         self._revision += 1
-        self._say_alarms()
+        if not self._list_due:  # many changes of one moment make one list, and each alarm itself goes out first
+            self._list_due = True
+            asyncio.get_running_loop().call_soon(self._say_alarms)
 
     def sound(self, bed: str, highest: str | None, *, paused: bool) -> None:
         """The loudest of all beds sounds; a pause counts when no bed wants to be heard."""
@@ -283,6 +286,7 @@ class Station:
         )
 
     def _say_alarms(self) -> None:
+        self._list_due = False
         active: list[Alarm] = []
         until, by = None, None
         for ward in self.wards.values():

@@ -34,6 +34,7 @@ STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figu
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this
 REACTION_S = 0.02  # wire seconds a stop takes to act, generously: 5 ms are our target, 10 ms pass at 19200 baud
 LEASE_S = 2.0  # wire seconds, or half the pump's watchdog (S16)
+AFTER_POLL_S = 0.05  # wire seconds: the reading of the same second is in by then, so displays get it fresh
 PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journal
 STOP_CONFIRMED_S = 2.0  # wire seconds, or what this pump needs: a stop not read back by then is an alarm (S5)
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
@@ -320,6 +321,12 @@ class Bed:
         if identity != self.state.connected:
             self.feed(ev.LinkUp(identity))
 
+    async def _look(self) -> None:
+        """Whoever answers is read at once: nobody waits for the next poll to see again."""
+        if UNPROVED not in self.state.conditions:
+            await self._read()
+            self.say_telemetry()
+
     async def _read(self) -> None:
         try:
             if self._identify:
@@ -359,7 +366,7 @@ class Bed:
 
     async def _pulse(self) -> None:
         clock = self.house.clock
-        due = clock.wire() + self.setup.stagger_s
+        due = clock.wire() + self.setup.stagger_s + AFTER_POLL_S
         while not self.dead:
             await asyncio.sleep(due - clock.wire())
             self.pulse()
@@ -397,6 +404,7 @@ class Bed:
                 self._identify = False
                 self.feed(ev.LinkUp(identity))
                 self.display.description(identity, self.state)
+                self._spawn(self._look())
             case wire.LinkDown(reason=reason):
                 self._stale.set(inf)
                 self.feed(ev.LinkDown(reason))
