@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpd.core import events as ev
-from pumpd.core.enforce import as_loaded, begun, half_loaded, halt_confirmed, on_report, rate_set, unarm, well
+from pumpd.core.enforce import halt_confirmed, on_report
 from pumpd.core.state import Pending, Phase, Sight
-from pumpd.core.therapy import smallest_limit
+from pumpd.core.taken import as_loaded, begun, half_loaded, rate_set, well
+from pumpd.core.therapy import smallest_limit, unarm
 from pumpd.core.turn import Turn
 from pumpd.units import Ml
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pumpd.core import events as ev
-from pumpd.core.enforce import POWER_LOST, UNARM_AFTER_S, on_report, predicted_end, stop_at_predicted_end, unarm
+from pumpd.core.delivery import predicted_end, stop_at_predicted_end
+from pumpd.core.enforce import on_report
 from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
-from pumpd.core.sight import link_down, link_up, restarted
+from pumpd.core.sight import POWER_LOST, link_down, link_up, restarted
 from pumpd.core.state import Phase, Sight, State
-from pumpd.core.therapy import ORDERS, offer, over
+from pumpd.core.therapy import ORDERS, UNARM_AFTER_S, offer, over, unarm
 from pumpd.core.turn import Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpd.core import events as ev
-from pumpd.core.enforce import unarm
+from pumpd.core import watch
 from pumpd.core.state import Phase, Sight, State
+from pumpd.core.therapy import unarm
 from pumpd.core.turn import Turn
-from pumpd.driver import Identity
+from pumpd.driver import Identity, Motion, PumpReport
+from pumpd.units import Ml
 
+POWER_LOST = "pump_power_lost"
 TO_PROVE = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.RECOVERING})
 
 
@@ -91,3 +94,53 @@ def restarted(turn: Turn, event: ev.Restarted) -> None:
         unarm(turn, "the program was restarted")
     elif state.has_session:
         turn.alarm("daemon_restarted", rebooted=event.rebooted)
+
+
+def regain_sight(turn: Turn, report: PumpReport) -> bool:
+    """S15: identity was compared when the link came up; the counter completes the proof."""
+    state = turn.state
+    if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
+        return False
+    power_lost, possible = POWER_LOST in state.told, _possible_unseen(turn)
+    if not _same_serial(state.ours, state.connected) and not watch.plausible_count(
+        state.volumes, report, possible, turn.step, power_lost
+    ):
+        turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
+        return False
+    volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible)
+    ours = state.connected or state.ours  # proved: what an order that was cut has changed is expected from now on
+    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours)
+    turn.clear("comms_lost_pump")
+    if state.phase is not Phase.RECOVERING:
+        turn.clear("daemon_restarted")
+    if state.rebooted or report.motion is Motion.STANDING:
+        _clock_from_counter(turn, state.volumes)
+    return True
+
+
+def _same_serial(ours: Identity | None, found: Identity | None) -> bool:
+    return ours is not None and found is not None and ours.serial is not None and ours.serial == found.serial
+
+
+def _possible_unseen(turn: Turn) -> Ml:
+    """The most our pump can have given since the last reading: at the rate it had, or was being told to take."""
+    state = turn.state
+    if state.rebooted:  # for an unknown time, so as much as its own limit can have let through (S11)
+        return turn.plan.volume
+    order = state.pending.order if state.pending is not None else None
+    set_to = None if state.ours is None else state.ours.rate
+    known = (state.volumes.rate_high, set_to, getattr(order, "rate", None))
+    highest = max((rate for rate in known if rate is not None), key=lambda rate: rate.value)
+    return highest.over(max(0.0, turn.now - state.volumes.at))
+
+
+def _clock_from_counter(turn: Turn, before: watch.Volumes) -> None:
+    """How long it ran while nobody looked and then stood, its counter tells (S11): that much is time of the session."""
+    state = turn.state
+    if not before.rate_high or state.volumes.segments != before.segments:
+        return
+    ran = before.rate_high.seconds_for(state.volumes.counted - before.counted)
+    if state.run_since is not None:
+        turn.stop_clock(at=min(turn.now, before.at + ran))
+    elif state.rebooted:
+        turn.become(elapsed=state.elapsed + ran)

@@ -17,6 +17,7 @@ from pumpd.core.turn import Turn
 from pumpd.driver import Motion
 from pumpd.units import Ml, MlPerHour
 
+UNARM_AFTER_S = 15 * 60.0  # an armed pump left alone so long is not surely as it was
 LONG_PAUSE_S = 15 * 60.0  # a longer pause needs a prescriber to resume (docs/safety.md, Enforcement)
 PRESCRIBER = "prescriber"
 
@@ -73,6 +74,13 @@ def _why_not_arm(turn: Turn, event: ev.ArmOrdered) -> tuple[str, str] | None:
     if event.annunciator != "ok":
         return "annunciator", f"the local sounder failed its test: {event.annunciator}"
     return _why_not_give(turn)
+
+
+def unarm(turn: Turn, why: str) -> None:
+    """The pump must be armed again before it can be started."""
+    turn.go(Phase.PLANNED)
+    turn.become(armed_at=None, settings=())
+    turn.alarm("unarmed", why=why)
 
 
 def start(turn: Turn, event: ev.StartOrdered) -> None:

@@ -60,6 +60,11 @@ class Turn:
         return min(pump, self.rules.max_rate or pump, key=lambda rate: rate.value)
 
     @property
+    def top_rate(self) -> MlPerHour:
+        """The highest rate the pump can run at with this container."""
+        return MlPerHour(self.rules.fitted.rates.most)
+
+    @property
     def planned_rate(self) -> MlPerHour:
         """What the plan says now."""
         return self.plan.rate_at(self.state.elapsed_at(self.now))
