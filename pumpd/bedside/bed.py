@@ -75,6 +75,8 @@ class Bed:
         self._unconfirmed_set = False
         self._wake_at: float | None = None
         self._wake = Deadline(clock, lambda _: self.feed(ev.Tick()))
+        self._beat = Deadline(clock, self._on_beat)
+        self._beat_due = 0.0
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -282,16 +284,16 @@ class Bed:
 
     async def run(self) -> None:
         """Poll and pulse until cancelled."""
+        self._beat_due = self.house.clock.wire() + self.setup.stagger_s + AFTER_POLL_S
+        self._beat.set(self._beat_due)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._poll())
-                tasks.create_task(self._pulse())
+            await self._poll()
         finally:
             self.close()
 
     def close(self) -> None:
         """End the timers and orders of this bed; the link lives on."""
-        for deadline in (self._stale, self._unconfirmed, self._wake):
+        for deadline in (self._stale, self._unconfirmed, self._wake, self._beat):
             deadline.close()
         for task in self._tasks:
             task.cancel()
@@ -364,13 +366,14 @@ class Bed:
         self.feed(ev.LinkDown(reason))
         self.say_telemetry()
 
-    async def _pulse(self) -> None:
-        clock = self.house.clock
-        due = clock.wire() + self.setup.stagger_s + AFTER_POLL_S
-        while not self.dead:
-            await asyncio.sleep(due - clock.wire())
+    def _on_beat(self, now: float) -> None:
+        try:
             self.pulse()
-            due = max(due + PULSE_S, clock.wire())
+        except Exception as error:
+            self.break_down(error)
+        else:
+            self._beat_due = max(self._beat_due + PULSE_S, now)
+            self._beat.set(self._beat_due)
 
     def pulse(self) -> None:
         """Once a second: notice a loop that stood still, keep the lease while blind, tell displays, mind the disk."""
