@@ -18,6 +18,7 @@ from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
 from pumpd.messaging.requests import (
     STOPPING,
+    AcceptArgs,
     ArmArgs,
     ContainerArgs,
     ContainerChange,
@@ -131,7 +132,7 @@ def propose(args: PlanArgs, site: Site) -> Proposal:
         raise Rejected("limit", str(error)) from None
     ceiling = min(MlPerHour(fitted.rates.most), site.max_rate or CODE_MAX_RATE, key=lambda rate: rate.value)
     findings = check(plan, limits, ceiling)
-    override = Override(args.override.by, args.override.reason) if args.override else None
+    override = _override(args)
     return Proposal(plan, fitted, limits, findings, broken(findings, override))
 
 
@@ -226,12 +227,18 @@ def _arm(request: Request, by: ev.By, *context: object) -> ev.Event:
 def _resume(request: Request, by: ev.By, *_context: object) -> ev.Event:
     assert isinstance(request.args, ResumeArgs)
     args = request.args
-    return ev.ResumeOrdered(by, _confirm(request), args.mode == "recalculate", args.pressure_released)
+    mode = args.mode == "recalculate"
+    return ev.ResumeOrdered(by, _confirm(request), mode, args.pressure_released, _override(args))
 
 
 def _rate(request: Request, by: ev.By, *_context: object) -> ev.Event:
     assert isinstance(request.args, RateArgs)
-    return ev.RateOrdered(by, MlPerHour(request.args.rate_ml_h), _confirm(request))
+    return ev.RateOrdered(by, MlPerHour(request.args.rate_ml_h), _confirm(request), _override(request.args))
+
+
+def _accept(request: Request, by: ev.By, *_context: object) -> ev.Event:
+    assert isinstance(request.args, AcceptArgs)
+    return ev.AcceptOrdered(by, _confirm(request), _override(request.args))
 
 
 def _container(request: Request, by: ev.By, _state: State, site: Site, *_context: object) -> ev.Event:
@@ -246,6 +253,10 @@ def _plain(make: Callable[[ev.By], ev.Event]) -> Builder:
 
 def _confirmed(make: Callable[[ev.By, ev.Confirm | None], ev.Event]) -> Builder:
     return lambda request, by, *_context: make(by, _confirm(request))
+
+
+def _override(args: AcceptArgs | PlanArgs | RateArgs | ResumeArgs) -> Override | None:
+    return Override(args.override.by, args.override.reason) if args.override else None
 
 
 def _confirm(request: Request) -> ev.Confirm | None:
@@ -266,7 +277,7 @@ EVENTS: dict[str, Builder] = {
     "session.resume": _resume,
     "session.stop": _plain(ev.StopOrdered),
     "session.restore": _confirmed(ev.RestoreOrdered),
-    "session.accept": _confirmed(ev.AcceptOrdered),
+    "session.accept": _accept,
     "session.finish": _confirmed(ev.FinishOrdered),
     "session.end": _plain(ev.EndOrdered),
     "session.release": _plain(ev.ReleaseOrdered),

@@ -10,7 +10,7 @@ from cyclopts import App
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.commands.orders import Orders, agreed, ask, confirm_rate, orders
 from pumpd.commands.picture import Message
-from pumpd.commands.prescription import Prescription, Syringe
+from pumpd.commands.prescription import Prescription, Syringe, overridden
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who
 from pumpd.commands.screen import limits_table, out, plan_table, station
 from pumpd.messaging.encode import to_json
@@ -212,7 +212,15 @@ async def restore(
 
 @session.command
 async def accept(
-    bed: str, /, *, yes: bool = False, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+    bed: str,
+    /,
+    *,
+    yes: bool = False,
+    override_by: str | None = None,
+    override_reason: str | None = None,
+    where: Where = ANYWHERE,
+    who: Who = NURSE,
+    json: bool = False,
 ) -> int:
     """Go on at the rate the pump runs at; the end is computed anew, all limits are checked again.
 
@@ -224,20 +232,26 @@ async def accept(
         The bed, as in the configuration.
     yes
         Confirm without asking, for scripts; the rate is still printed.
+    override_by
+        Who passes a soft limit that the rest breaks at this rate ...
+    override_reason
+        ... and why. Recorded.
     json
         Print the final answer as JSON.
     """
-    return await _with_rate("session.accept", "rate_read_ml_h", orders(where, who, bed, json=json), yes=yes)
+    args = overridden(override_by, override_reason)
+    person = orders(where, who, bed, json=json)
+    return await _with_rate("session.accept", "rate_read_ml_h", person, yes=yes, args=args)
 
 
-async def _with_rate(verb: str, field: str, person: Orders, *, yes: bool) -> int:
+async def _with_rate(verb: str, field: str, person: Orders, *, yes: bool, args: dict[str, Any] | None = None) -> int:
     picture = await person.look(live=True)
     shown = picture.sessions[person.bed]
     rate = picture.telemetry[shown["pump"]][field]
     if not rate:
         raise Failed(f"{verb.removeprefix('session.')} is not possible: the rate is {'unknown' if rate is None else 0}")
     confirm_rate({"rate": (rate, "mL/h")}, yes=yes)
-    return await person.send(verb, shown, None, {"rate_ml_h": rate})
+    return await person.send(verb, shown, args, {"rate_ml_h": rate})
 
 
 @session.command

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
-from pumpd.core.limits import DrugLimits
+from pumpd.core.limits import DrugLimits, Override
 from pumpd.core.plan import Container, Plan
 from pumpd.driver import Capabilities, Fitted, Identity, PumpAlarm, PumpReport, Settings
 from pumpd.units import Ml, MlPerHour
@@ -109,6 +109,7 @@ class ResumeOrdered:
     confirm: Confirm | None
     recalculate: bool = False
     pressure_released: bool = False
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,7 @@ class AcceptOrdered:
 
     by: By
     confirm: Confirm | None
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ class RateOrdered:
     by: By
     rate: MlPerHour
     confirm: Confirm | None
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from pumpd.core import events as ev
-from pumpd.core.limits import Level, check
+from pumpd.core.limits import Finding, Level, Override, broken, check
 from pumpd.core.plan import Plan
 from pumpd.core.state import Phase, Sight, State
 from pumpd.core.turn import Turn
@@ -101,7 +101,7 @@ def resume(turn: Turn, event: ev.ResumeOrdered) -> None:
     if isinstance(plan, str):
         turn.refuse(event.by, "limit", plan)
         return
-    over = _over_limits(turn, plan)
+    over = _over_limits(turn, plan, event.override)
     if over is not None:
         turn.refuse(event.by, "limit", over)
         return
@@ -260,7 +260,7 @@ def accept(turn: Turn, event: ev.AcceptOrdered) -> None:
         turn.refuse(event.by, *(problem or ("differs", "")))
         return
     plan = _rest_at(turn, rate)
-    over = _over_limits(turn, plan)
+    over = _over_limits(turn, plan, event.override)
     if over is not None:
         turn.refuse(event.by, "limit", over)
         return
@@ -284,7 +284,7 @@ def set_rate(turn: Turn, event: ev.RateOrdered) -> None:
     if problem is None and not turn.rules.pump.live_rate_change:
         problem = "not_allowed", "this pump cannot change its rate while infusing: pause first"
     plan = _rest_at(turn, event.rate) if problem is None else turn.plan
-    over = _over_limits(turn, plan)
+    over = _over_limits(turn, plan, event.override)
     if problem is None and over is not None:
         problem = "limit", over
     if problem is not None:
@@ -308,13 +308,22 @@ def _rest_at(turn: Turn, rate: MlPerHour) -> Plan:
     return turn.plan.continued_at(rate, elapsed, min(given, turn.plan.volume, key=lambda volume: volume.value))
 
 
-def _over_limits(turn: Turn, plan: Plan) -> str | None:
-    """Every hard limit the changed plan breaks, in words; duration counts as it will really be (S8)."""
-    prescription = replace(plan.prescription, duration_s=max(1, round(plan.seconds)), portions=())
-    findings = check(replace(plan, prescription=prescription), turn.rules.limits, turn.rate_max)
+def _over_limits(turn: Turn, plan: Plan, override: Override | None) -> str | None:
+    """Every limit the changed plan breaks, in words; a soft one that the plan broke before was passed then (S8)."""
+    passed = {finding.name for finding in _findings(turn, turn.plan) if finding.level is Level.SOFT}
     # What the container must hold was judged when it was fitted: the dose, or later what remained of it.
-    hard = [finding.text for finding in findings if finding.level is Level.HARD and finding.name != "container"]
-    return "; ".join(hard) or None
+    refused = [
+        finding.text
+        for finding in broken(_findings(turn, plan), override)
+        if finding.name != "container" and (finding.level is Level.HARD or finding.name not in passed)
+    ]
+    return "; ".join(refused) or None
+
+
+def _findings(turn: Turn, plan: Plan) -> tuple[Finding, ...]:
+    """How a plan stands to every limit when its duration counts as it will really be."""
+    prescription = replace(plan.prescription, duration_s=max(1, round(plan.seconds)), portions=())
+    return check(replace(plan, prescription=prescription), turn.rules.limits, turn.rate_max)
 
 
 def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:

@@ -160,6 +160,7 @@ class ResumeArgs(Form):
 
     mode: Literal["extend", "recalculate"] = "extend"
     pressure_released: bool = False
+    override: Override | None = None
 
 
 class ContainerChange(Form):
@@ -179,6 +180,13 @@ class RateArgs(Form):
     """The rate for the rest of the volume."""
 
     rate_ml_h: Positive
+    override: Override | None = None
+
+
+class AcceptArgs(Form):
+    """A soft limit that the rest may pass, and by whom."""
+
+    override: Override | None = None
 
 
 class AlarmArgs(Form):
@@ -202,7 +210,7 @@ VERBS: Mapping[str, type[Form]] = MappingProxyType(
         "session.resume": ResumeArgs,
         "session.stop": NoArgs,
         "session.restore": NoArgs,
-        "session.accept": NoArgs,
+        "session.accept": AcceptArgs,
         "session.finish": NoArgs,
         "session.end": NoArgs,
         "session.release": NoArgs,

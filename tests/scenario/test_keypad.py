@@ -218,3 +218,22 @@ async def test_a_keypad_run_of_an_armed_pump_is_stopped() -> None:
         await bed.until(lambda: not bed.truth["infusing"], within_s=TWO_POLLS_S)
         assert bed.phase == "planned"
         assert "infusing_against_plan" in bed.alarms
+
+
+async def test_a_rate_that_passes_a_soft_limit_is_accepted_with_a_name_and_a_reason_only() -> None:
+    """S8: at 30 mL/h the rest lasts beyond the soft 60 minutes."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.do("set_rate", ml_h=30.0)
+        await bed.until(lambda: "rate_below_plan" in bed.alarms, within_s=TWO_POLLS_S)
+        figures = {"rate_ml_h": "30.00"}
+        refused = await bed.order("session.accept", given=figures)
+        assert refused["reason"] == "limit"
+        assert "soft limit 60" in refused["text"]
+        override = {"by": "Dr. A", "reason": "tolerated badly at the full rate"}
+        accepted = await bed.order("session.accept", given=figures, override=override)
+        assert accepted["state"] == "done", accepted
+        again = await bed.order("rate.set", given={"rate_ml_h": "31"}, rate_ml_h="31")
+        assert again["state"] == "done", "a soft limit that was passed is not asked for twice"

@@ -450,7 +450,7 @@ async def test_nothing_is_started_while_the_program_goes_down() -> None:
 
 
 async def test_killed_after_any_row_the_state_is_the_same_or_safer(tmp_path: Path) -> None:
-    """S10, S7: every prefix of an eventful session's journal; nothing runs or is armed, every condition has its alarm."""
+    """S10, S7: every prefix of an eventful journal; nothing runs or is armed, every condition has its alarm."""
     bed = Bedside(Room())
     async with ward(bed):
         await bed.running()

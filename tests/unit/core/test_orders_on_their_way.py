@@ -10,7 +10,7 @@ from pumpd.core import events as ev
 from pumpd.core.state import Phase, Sight
 from pumpd.driver import Motion
 from pumpd.units import Ml, MlPerHour
-from tests.unit.core.world import DOWN_STEPS, INFUSING, MINIMUM, RATE, STANDING, TWO_STEPS, WHO, Case, plan
+from tests.unit.core.world import DOWN_STEPS, INFUSING, MINIMUM, RATE, SOFTLY, STANDING, TWO_STEPS, WHO, Case, plan
 
 
 def resuming() -> Case:
@@ -147,7 +147,7 @@ def test_a_rate_step_down_that_was_not_carried_out_is_not_forgotten() -> None:
 def test_an_uncertain_rate_that_was_carried_out_is_what_the_pump_must_read() -> None:
     case = Case().running(60)
     wanted = MlPerHour("30")
-    case.feed(ev.RateOrdered(case.by(), wanted, None))
+    case.feed(ev.RateOrdered(case.by(), wanted, None, SOFTLY))
     case.failed("uncertain", uncertain=True)
     case.read(INFUSING, wanted)
     assert case.answer.state == "done"
@@ -158,7 +158,7 @@ def test_an_uncertain_rate_that_was_carried_out_is_what_the_pump_must_read() -> 
 
 def test_a_rate_on_its_way_at_a_crash_does_not_make_the_pump_a_stranger() -> None:
     case = Case().running(60)
-    case.feed(ev.RateOrdered(case.by(), MlPerHour("30"), None))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour("30"), None, SOFTLY))
     case.feed(ev.Restarted(rebooted=False), 5)
     case.feed(ev.LinkUp(replace(WHO, rate=MlPerHour("30"), limit=case.plan.volume)), 1)
     assert "pump_not_proved" not in case.state.conditions
@@ -203,7 +203,7 @@ def test_the_end_waits_for_an_order_on_its_way_and_then_leaves_the_smallest_limi
 
 def test_completion_does_not_overtake_a_rate_on_its_way() -> None:
     case = Case(plan=plan(portions=TWO_STEPS)).running(60)
-    case.feed(ev.RateOrdered(case.by(), MlPerHour("20"), None))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour("20"), None, SOFTLY))
     case.read(STANDING, RATE, case.plan.volume)
     assert isinstance(case.order, ev.SetRate)
     case.done()

@@ -17,7 +17,7 @@ from pumpd.records.recall import ALARM, ALARM_OVER, alarm_text, recall, replay, 
 from pumpd.records.record import Unreadable
 from pumpd.units import MlPerHour
 from tests.unit.core.world import FITTED as OTHER
-from tests.unit.core.world import INFUSING, STANDING, SYRINGE, TWO_STEPS, Case, plan
+from tests.unit.core.world import INFUSING, SOFTLY, STANDING, SYRINGE, TWO_STEPS, Case, plan
 
 
 def row(number: int, kind: str, data: str, now: float = 0.0) -> Row:
@@ -35,7 +35,7 @@ def rows_of(case: Case) -> list[Row]:
 
 def eventful() -> Case:
     case = Case(plan=plan(portions=TWO_STEPS)).running(60)
-    case.feed(ev.RateOrdered(case.by(), MlPerHour(20), None))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(20), None, SOFTLY))
     case.failed("uncertain", uncertain=True)
     case.read(INFUSING, "20")
     case.told("motor_stalled")

@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 
 from pumpd.core import events as ev
+from pumpd.core.limits import Override
 from pumpd.core.state import Phase, Sight
 from pumpd.core.therapy import LONG_PAUSE_S
 from pumpd.driver import Grid, Motion
 from pumpd.units import Ml, MlPerHour
-from tests.unit.core.world import FITTED, INFUSING, RATE, STANDING, SYRINGE, WHO, Case, rules
+from tests.unit.core.world import FITTED, INFUSING, RATE, SOFTLY, STANDING, SYRINGE, WHO, Case, rules
 
 # --- arming ---
 
@@ -230,9 +231,9 @@ def test_a_higher_rate_is_confirmed(confirm: ev.Confirm | None) -> None:
 def test_a_rate_above_the_one_that_runs_is_a_raise_also_below_the_plan() -> None:
     case = Case().running(600)
     case.read(INFUSING, "20")
-    case.feed(ev.RateOrdered(case.by(), MlPerHour(30), None))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(30), None, SOFTLY))
     assert case.answer.reason == "not_confirmed", "S2: 30 is more than the 20 that the pump gives now"
-    case.feed(ev.RateOrdered(case.by(), MlPerHour(30), ev.Confirm(MlPerHour(30))))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(30), ev.Confirm(MlPerHour(30)), SOFTLY))
     assert case.got(ev.SetRate)[0].gives_more
 
 
@@ -279,7 +280,7 @@ def test_restore_is_confirmed_and_sets_the_plans_rate() -> None:
 def test_accept_goes_on_at_the_pumps_rate_and_orders_nothing() -> None:
     case = Case().running(600)
     case.read(INFUSING, "30")
-    case.feed(ev.AcceptOrdered(case.by(), ev.Confirm(MlPerHour(30))))
+    case.feed(ev.AcceptOrdered(case.by(), ev.Confirm(MlPerHour(30)), SOFTLY))
     assert case.answer.state == "done"
     rest = case.plan.volume - case.state.volumes.counted
     assert case.state.plan.seconds == pytest.approx(601 + MlPerHour(30).seconds_for(rest), abs=1)
@@ -291,7 +292,7 @@ def test_accept_goes_on_at_the_pumps_rate_and_orders_nothing() -> None:
 def test_an_accepted_rate_is_the_pumps_own_when_sight_is_lost() -> None:
     case = Case().running(600)
     case.read(INFUSING, "30")
-    case.feed(ev.AcceptOrdered(case.by(), ev.Confirm(MlPerHour(30))))
+    case.feed(ev.AcceptOrdered(case.by(), ev.Confirm(MlPerHour(30)), SOFTLY))
     case.feed(ev.LinkDown("no reply"))
     case.feed(ev.LinkUp(replace(WHO, rate=MlPerHour(30), limit=Ml(35))), 1)
     assert "pump_not_proved" not in case.state.conditions
@@ -511,3 +512,13 @@ def test_a_pause_by_a_person_turns_a_keypad_start_into_a_deed_against_an_order()
     case.read(INFUSING)
     assert case.halts
     assert Motion.INFUSING.value in dict(case.got(ev.Raise)[0].values).values()
+
+
+@pytest.mark.parametrize("override", [None, Override("", "why"), Override("Dr. B", " ")])
+def test_a_later_change_over_a_soft_limit_needs_a_name_and_a_reason(override: Override | None) -> None:
+    """S8: at 30 mL/h from the tenth minute the dose takes 64 minutes; the soft limit is 60."""
+    case = Case().running(600)
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(30), None, override))
+    assert case.answer.reason == "limit"
+    assert "soft limit 60" in case.answer.text
+    assert not case.got(ev.SetRate)

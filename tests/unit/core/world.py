@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from drivers.newera import DRIVER
 from pumpd.core import events as ev
-from pumpd.core.limits import DrugLimits
+from pumpd.core.limits import DrugLimits, Override
 from pumpd.core.plan import Container, Plan, Portion, Prescription, make_plan
 from pumpd.core.session import decide
 from pumpd.core.state import Phase, State
@@ -28,6 +28,7 @@ KETAMINE: DrugLimits = load_drug_library(share_file("drug-library.toml")).drugs[
 SYRINGE = Container("syringe", "BD", Ml(60), DIAMETER, Ml(50))
 WHO = Identity("NE1000", "V3.92", fingerprint=(("address", "00"), ("diameter", "26.59")))
 STANDING, INFUSING = Motion.STANDING, Motion.INFUSING
+SOFTLY = Override("Dr. B", "slower on request")  # so slow that the rest passes the soft limit of its duration
 TWO_STEPS = (Portion(1200, Decimal("0.2")), Portion(1500, Decimal("0.8")))  # 21 mL/h, then 67.2 mL/h
 DOWN_STEPS = (Portion(1200, Decimal("0.7")), Portion(1500, Decimal("0.3")))  # 73.5 mL/h, then 25.2 mL/h
 
