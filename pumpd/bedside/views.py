@@ -142,7 +142,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         delivered_mg_kg=_round(mass / prescription.weight.value, SHOWN_BY_WEIGHT) if known else None,
         elapsed_s=round(elapsed, 1),
         remaining_s=round(left, 1),
-        started_ts=wall - timedelta(seconds=elapsed / speed) if running else None,
+        started_ts=None if state.started is None else wall - timedelta(seconds=(now - state.started) / speed),
         ends_ts=wall + timedelta(seconds=left / speed) if running and state.sight is Sight.SEEING else None,
         hold_reason=state.hold.reason if state.hold is not None else None,
         confirm_rate_ml_h=_number(figures[0]) if figures else None,

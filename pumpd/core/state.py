@@ -83,6 +83,7 @@ class State:
     armed_at: float | None = None
     report: PumpReport | None = None  # the last reading; None while blind
     volumes: Volumes = field(default_factory=Volumes)
+    started: float | None = None  # when the infusion first ran, pauses and all
     elapsed: float = 0.0
     run_since: float | None = None
     ordered: MlPerHour | None = None  # the rate pumpd last set

@@ -63,6 +63,7 @@ def begun(turn: Turn, order: ev.Begin, since: float) -> None:
         limit_covers=True,
         ours=as_loaded(turn, order),
         run_since=since,
+        started=since if state.started is None else state.started,
         hold=None,
         told=(),
     )

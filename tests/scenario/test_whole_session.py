@@ -144,3 +144,15 @@ async def test_displays_are_told_each_phase_in_its_order() -> None:
     phases = [body["phase"] for body in room.paper.all("pump/one-pump/session")]
     order = [phase for phase, previous in zip(phases, [None, *phases], strict=False) if phase != previous]
     assert [phase for phase in order if phase] == ["planned", "armed", "running", "ending", "observing", "ended"]
+
+
+async def test_the_start_that_displays_are_told_does_not_move_with_a_pause() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        topic = "pump/one-pump/session"
+        first = bed.room.paper.last(topic)["started_ts"]
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(300)
+        assert (await bed.order("session.resume", confirm=True))["state"] == "done"
+        assert bed.room.paper.last(topic)["started_ts"][:19] == first[:19]
