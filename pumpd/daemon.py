@@ -370,6 +370,8 @@ def _annunciator(wanted: cfg.Annunciator, on_state: Callable[[str | None], None]
             return None
         case "bell":
             sounder = Bell(sys.stderr.fileno())
+            if not sys.stderr.isatty():
+                log.warning("daemon.no_bell", detail="the bell needs a terminal and there is none: arming will refuse")
         case "command":
             sounder = Command(wanted.command)
         case "audio":

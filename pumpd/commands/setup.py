@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pumpd import config as cfg
 from pumpd import log
-from pumpd.commands.reach import DONE, REFUSED, Failed, read_config
+from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
 from pumpd.commands.screen import err, out
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import serve
@@ -33,12 +33,15 @@ def run(config: Path) -> None:
     config
         The configuration file; `pumpd check-config` tells whether it is right.
     """
-    settings = read_config(config)
+    try:
+        settings = read_config(config)
+    except Failed as failure:
+        raise Failed(str(failure), USAGE) from None  # starting again will not help: see config/pumpd.service
     log.set_up(settings.log.level, settings.log.format)
     try:
         asyncio.run(serve(config))
     except cfg.ConfigError as error:
-        raise Failed("\n".join(error.problems)) from None
+        raise Failed("\n".join(error.problems), USAGE) from None
     except (JournalBusy, SocketBusy, NoBroker) as error:
         raise Failed(str(error)) from None
     except sqlite3.Error as error:

@@ -279,3 +279,13 @@ def test_a_lost_link_and_a_bed_without_session_are_shown() -> None:
 def test_a_picture_too_narrow_for_nothing() -> None:
     lines = drawn(station(picture(), 100.0)).splitlines()
     assert max(len(line) for line in lines) <= 80
+
+
+def test_a_wrong_configuration_ends_the_daemon_with_the_code_that_no_service_manager_tries_again(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "pumpd.toml"
+    config.write_text("[station]\n")
+    assert call(["run", "--config", str(config)]) == USAGE
+    unit = (Path(__file__).parents[2] / "config" / "pumpd.service").read_text()
+    assert f"RestartPreventExitStatus={USAGE}\n" in unit
