@@ -130,7 +130,7 @@ def test_a_pump_without_watchdog_is_said_to_run_on(tmp_path: Path, capsys: pytes
         (["session", "status", "--station", "x"], "--station goes together with --bus", USAGE),
         (["replay"], "one of --journal FILE and --config FILE", USAGE),
         (["replay", "--journal", "/nowhere/journal.sqlite3"], "no journal at", REFUSED),
-        (["run", "--config", "/nowhere/pumpd.toml"], "/nowhere/pumpd.toml", REFUSED),
+        (["run", "--config", "/nowhere/pumpd.toml"], "/nowhere/pumpd.toml", USAGE),
     ],
 )
 def test_mistakes_are_told_in_words(words: list[str], said: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_a_picture_too_narrow_for_nothing() -> None:
     assert max(len(line) for line in lines) <= 80
 
 
-def test_a_wrong_configuration_ends_the_daemon_with_the_code_that_no_service_manager_tries_again(
+def test_a_wrong_configuration_ends_with_the_code_that_no_service_manager_tries_again(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "pumpd.toml"
