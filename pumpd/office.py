@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from pumpd.messaging.requests import STOPPING, AlarmArgs, AudioArgs, PumpArgs, R
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 
+FIGURES = ("_ml", "_ml_h", "_mg", "_s")
 COMMAND = "command:"  # the journal's small memory keeps request ids under this
 log = structlog.get_logger(__name__)
 
@@ -137,7 +139,7 @@ class Office:
             bed=bed,
             session_id=state.session_id or None,
             revision=state.revision,
-            readback=dict(answer.readback) or None,
+            readback={name: _read(name, value) for name, value in answer.readback} or None,
             data=views.proposal(proposal) if proposal is not None and answer.state == "done" else None,
         )
         self._say(body)
@@ -163,6 +165,11 @@ class Office:
     def _keep(self, request_id: str, answer: bytes) -> None:
         until = self._clock.wall().timestamp() + MEMORY_S
         self._logbook.journal.remember(COMMAND + request_id, answer.decode(), until)
+
+
+def _read(name: str, value: str) -> object:
+    """A figure with its unit in the name is a number on the bus."""
+    return Decimal(value) if name.endswith(FIGURES) and value != "unknown" else value
 
 
 def remembered_ids(journal: Journal, now_unix_s: float) -> list[Remembered]:

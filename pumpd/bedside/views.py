@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from pumpd.bedside.desk import Proposal
 from pumpd.core import alarms
+from pumpd.core.plan import Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
 from pumpd.core.therapy import offer
@@ -95,8 +96,19 @@ def _remaining(state: State, elapsed: float) -> tuple[float | None, Literal["pla
     plan = state.plan
     if plan is None or not state.has_session or state.phase in OVER:
         return None, None
+    left, by_plan = _left(state, plan, elapsed)
+    return round(left, 1), "plan" if by_plan and state.sight is Sight.SEEING else "estimate"
+
+
+def _left(state: State, plan: Plan, elapsed: float) -> tuple[float, bool]:
+    """Seconds left, and whether the plan says so; where its time is no guide, the missing volume and the rate do."""
     planned = max(0.0, plan.seconds - elapsed)
-    return round(planned, 1), "plan" if state.sight is Sight.SEEING else "estimate"
+    rate = _flowing(state.report)
+    off_plan = "rate_below_plan" in state.conditions or not planned
+    missing = plan.volume - state.volumes.counted
+    if not (off_plan and rate and missing > Ml(0)):
+        return planned, True
+    return rate.seconds_for(missing), False
 
 
 def _quality(report: PumpReport | None, seen: bool, counting: bool) -> dict[str, Quality]:
@@ -117,7 +129,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
     known = state.sight is Sight.SEEING or not state.has_session  # while blind more may have been given (S7)
     elapsed = state.elapsed_at(now)
     running = state.run_since is not None
-    left = max(0.0, plan.seconds - elapsed)
+    left, _ = _left(state, plan, elapsed)
     figures = offer(state, now)
     return Session(
         pump=pump_id,

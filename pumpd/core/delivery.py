@@ -13,7 +13,7 @@ from pumpd.core import watch
 from pumpd.core.limits import rate_ceiling
 from pumpd.core.state import Phase
 from pumpd.core.taken import well
-from pumpd.core.therapy import secure
+from pumpd.core.therapy import behind, secure
 from pumpd.core.turn import Turn
 from pumpd.driver import PumpReport
 from pumpd.units import Ml, MlPerHour
@@ -95,7 +95,7 @@ def _compare_rate(turn: Turn, report: PumpReport) -> None:
         first = "rate_below_plan" not in state.conditions
         turn.alarm("rate_below_plan", planned=planned, read=rate)
         if first and turn.rules.auto_restore:
-            turn.order(lambda number: ev.SetRate(number, planned, raises=True))
+            turn.order(lambda number: ev.SetRate(number, planned, raises=True), plan=behind(turn))
     else:
         turn.clear("rate_below_plan", "rate_above_plan")
 
@@ -118,7 +118,9 @@ def _compare_volumes(turn: Turn, report: PumpReport) -> None:
     state, plan = turn.state, turn.plan
     elapsed = state.elapsed_at(turn.now)
     rate = state.volumes.rate_high
-    apart = state.volumes.apart(plan.volume_at(elapsed), turn.step)
+    # A rate that is known to be below plan has its own alarm; what it makes of the planned volume is no second one.
+    known = "rate_below_plan" in state.conditions
+    apart = state.volumes.apart(state.volumes.counted if known else plan.volume_at(elapsed), turn.step)
     for share, since, code in APART:
         began: float | None = getattr(state, since)
         if apart <= watch.APART_LEAST and began is None and code not in state.conditions:

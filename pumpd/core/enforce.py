@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from pumpd.core import events as ev
 from pumpd.core import watch
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.delivery import complete, follow, lateness, small, tighten
 from pumpd.core.sight import regain_sight
 from pumpd.core.state import Phase, Sight
@@ -135,8 +136,9 @@ def _stood(turn: Turn) -> None:
         turn.pause("the pump stopped short of the plan", by_pump=True)
     else:
         pressure = bool(PRESSURE_ALARMS.intersection(state.told))
-        reason = ", ".join(state.told) or "stopped at the pump"
-        turn.alarm("stopped_at_pump", reason=reason, missing_ml=missing.value)
+        reason = ", ".join(CATALOGUE[code].text for code in state.told) or "stopped at the pump"
+        if not state.told:  # else the pump's own alarm stands and says why: one condition, one alarm
+            turn.alarm("stopped_at_pump", missing_ml=missing.value)
         turn.pause(reason, by_pump=True, needs_pressure_release=pressure)
     turn.become(told=())
     tighten(turn)

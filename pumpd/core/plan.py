@@ -13,7 +13,7 @@ from pumpd.driver import Fitted
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 DEFAULT_DURATION_S = 45 * 60  # the session protocol this program was written for
-WHOLE = Decimal(1)
+WHOLE, ZERO = Decimal(1), Decimal(0)
 
 
 class NoPlan(ValueError):
@@ -130,6 +130,18 @@ class Plan:
             if begins > elapsed_s:
                 return begins
         return None
+
+    def fallen_behind(self, elapsed_s: float, given: Ml) -> Plan:
+        """The same volume and rates with only `given` in by now: the present step lasts longer, the end moves."""
+        begins, later = 0.0, list(self.steps)
+        while len(later) > 1 and begins + later[0].seconds <= elapsed_s:
+            begins += later.pop(0).seconds
+        present = later.pop(0)
+        rest = self.volume - given - Ml(sum((step.volume.value for step in later), ZERO))
+        if not rest > Ml(0):
+            return self
+        past = Step(present.rate, given, elapsed_s)
+        return replace(self, steps=(past, Step(present.rate, rest, present.rate.seconds_for(rest)), *later))
 
     def continued_at(self, rate: MlPerHour, elapsed_s: float, given: Ml) -> Plan:
         """The same volume, with `given` in after `elapsed_s` and the rest at `rate`."""

@@ -242,7 +242,12 @@ def restore(turn: Turn, event: ev.RestoreOrdered) -> None:
     if problem is not None:
         turn.refuse(event.by, *problem)
         return
-    turn.order(lambda number: ev.SetRate(number, rate, raises=True), event.by)
+    turn.order(lambda number: ev.SetRate(number, rate, raises=True), event.by, behind(turn))
+
+
+def behind(turn: Turn) -> Plan:
+    """The plan with what was really given so far: after a spell below its rate the end moves."""
+    return turn.plan.fallen_behind(turn.state.elapsed_at(turn.now), turn.state.volumes.counted)
 
 
 def accept(turn: Turn, event: ev.AcceptOrdered) -> None:

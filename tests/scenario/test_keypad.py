@@ -237,3 +237,23 @@ async def test_a_rate_that_passes_a_soft_limit_is_accepted_with_a_name_and_a_rea
         assert accepted["state"] == "done", accepted
         again = await bed.order("rate.set", given={"rate_ml_h": "31"}, rate_ml_h="31")
         assert again["state"] == "done", "a soft limit that was passed is not asked for twice"
+
+
+async def test_after_a_restored_rate_the_time_left_is_that_of_the_missing_volume() -> None:
+    """Twelve minutes at less than half the rate: the end moves, and the volumes agree with the plan again."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        bed.do("set_rate", ml_h=20.0)
+        await asyncio.sleep(720)
+        shown = bed.room.paper.last("pump/one-pump/telemetry")
+        assert shown["remaining_origin"] == "estimate"
+        assert float(shown["remaining_s"]) == pytest.approx((PLANNED_ML - bed.given) / 20.0 * 3600, rel=0.01)
+        assert (await bed.order("session.restore", given={"rate_ml_h": "46.66"}))["state"] == "done"
+        await asyncio.sleep(5)
+        shown = bed.room.paper.last("pump/one-pump/telemetry")
+        assert float(shown["remaining_s"]) == pytest.approx((PLANNED_ML - bed.given) / 46.66 * 3600, rel=0.01)
+        await bed.until(lambda: bed.phase == "observing", step_s=1)
+        assert bed.given == pytest.approx(PLANNED_ML, rel=0.01)
+        assert set(bed.raised) == {"rate_below_plan"}, "one condition, one alarm"

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from pumpd.core import events as ev
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.state import Phase
 from pumpd.driver import Motion
 from pumpd.units import Mg, Ml, MlPerHour
@@ -472,7 +473,8 @@ def test_a_rate_changed_at_the_keypad_while_paused_is_noticed() -> None:
 def test_only_an_occlusion_traps_pressure(told: str, pressure: bool) -> None:
     case = Case().paused_by_pump(told=told)
     assert case.state.hold.needs_pressure_release is pressure
-    assert case.state.hold.reason == (told or "stopped at the pump")
+    assert case.state.hold.reason == (CATALOGUE[told].text if told else "stopped at the pump")
+    assert ("stopped_at_pump" in case.state.conditions) is not bool(told), "one condition, one alarm"
 
 
 def test_a_power_on_before_arming_is_no_news_and_after_it_an_alarm() -> None:

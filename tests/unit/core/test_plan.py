@@ -183,3 +183,14 @@ def test_the_planned_volume_only_grows_and_never_passes_the_plan(ordered, one: f
     early, late = sorted((one, other))
     assert Ml(0) <= made.volume_at(early) <= made.volume_at(late) <= made.volume
     assert made.volume_at(made.seconds + 1) == made.volume
+
+
+def test_a_plan_that_fell_behind_gives_the_same_volume_at_the_same_rates_later() -> None:
+    steps = (Portion(900, Decimal("0.2")), Portion(1800, Decimal("0.8")))
+    plan = make_plan(prescription(portions=steps), FITTED)
+    late = plan.fallen_behind(600.0, Ml("2.5"))
+    assert sum((step.volume.value for step in late.steps), Decimal(0)) == plan.volume.value
+    assert [step.rate for step in late.steps] == [plan.steps[0].rate, *(step.rate for step in plan.steps)]
+    assert late.volume_at(600.0) == Ml("2.5")
+    assert late.seconds > plan.seconds
+    assert late.steps[-1] == plan.steps[-1], "what comes later stays as it was"
