@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 from rich.text import Text
 
 from pumpd.commands.picture import Message, Picture
-from pumpd.commands.reach import DONE, REFUSED, Failed, Reach, Where, Who
+from pumpd.commands.reach import AT_THE_PUMP, DONE, REFUSED, Failed, Reach, Where, Who
 from pumpd.commands.screen import err, key_values, out, plain
 from pumpd.messaging.encode import to_json
 from pumpd.messaging.requests import STOPPING, needs_bed
@@ -26,6 +27,16 @@ STATES = {
     "rejected": ("refused", "bold red"),
     "expired": ("refused: too old", "bold red"),
 }
+REFUSED_STOP = f"{AT_THE_PUMP} if it moves: this order was not carried out"
+NOT_STOPPED = {
+    "unknown": AT_THE_PUMP,
+    "failed": AT_THE_PUMP,
+    "rejected": REFUSED_STOP,
+    "expired": REFUSED_STOP,
+}
+PASSABLE = ("session.plan", "session.accept")  # the orders whose commands take an override
+HOW_TO_PASS = "pass it with --override-by NAME --override-reason WORDS"
+SOFT_WORDS = ("soft limit", "needs a person and a reason")  # how pumpd.core.limits words a soft finding
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,12 @@ class Orders:
         def enough(picture: Picture) -> bool:
             session = picture.sessions.get(self.bed)
             if session is None:
-                return False
+                return picture.beds_known
             return not live or (picture.heartbeat_at is not None and session["pump"] in picture.telemetry)
 
         picture = await self.reach.look(enough)
         if self.bed not in picture.sessions:
-            raise Failed(f"{self.bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}")
+            raise Failed(f"{no_bed(self.bed, picture)}; nothing was {'ordered' if live else 'stopped'}")
         return picture
 
     async def send(
@@ -68,10 +79,12 @@ class Orders:
                 fields["expected_revision"] = session["revision"]
         if confirm is not None:
             fields["confirm"] = dict(confirm)
-        return self.end(await self.reach.ask(verb, fields, self.tell))
+        return self.end(await self.reach.ask(verb, fields, partial(self.tell, verb)))
 
-    def tell(self, answer: Message) -> None:
+    def tell(self, verb: str, answer: Message) -> None:
         """Say one answer as it comes."""
+        if verb in STOPPING and answer["state"] in NOT_STOPPED:
+            err.print(Text(NOT_STOPPED[answer["state"]], "bold red"), soft_wrap=True)
         if self.json:
             return
         words, style = STATES.get(answer["state"], (answer["state"], ""))
@@ -82,6 +95,8 @@ class Orders:
         (out if answer["state"] in ("accepted", "started", "done", "done_modified") else err).print(
             line, soft_wrap=True
         )
+        if verb in PASSABLE and answer.get("reason") == "limit" and _soft_only(answer.get("text") or ""):
+            err.print(HOW_TO_PASS, soft_wrap=True)
         if answer.get("readback"):
             out.print(key_values([(name, str(value)) for name, value in answer["readback"].items()]))
 
@@ -95,6 +110,16 @@ class Orders:
 def orders(where: Where, who: Who, bed: str, *, json: bool = False) -> Orders:
     """Raises Failed."""
     return Orders(where.reach(), who, bed, json)
+
+
+def no_bed(bed: str, picture: Picture) -> str:
+    """What is said to a mistyped bed."""
+    return f"{bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}"
+
+
+def _soft_only(refusal: str) -> bool:
+    """Would an override help? Not where a hard limit refuses too."""
+    return all(any(words in finding for words in SOFT_WORDS) for finding in refusal.split("; "))
 
 
 # --- asking a person ------------------------------------------------------------------------------------------------
@@ -126,3 +151,48 @@ def agreed(question: str) -> None:
     """Ask for a yes. Raises Failed for anything else."""
     if ask(f"{question} [yes/no]").lower() not in ("y", "yes"):
         raise Failed(f"not confirmed: {question}; nothing was ordered")
+
+
+# --- the ways an order is given -------------------------------------------------------------------------------------
+
+
+async def with_figures(verb: str, person: Orders, args: dict[str, Any] | None = None, *, yes: bool) -> int:
+    """Start, resume, finish: rate and volume as the daemon says them, confirmed by a person. Raises Failed."""
+    shown = (await person.look(live=True)).sessions[person.bed]
+    rate, volume = shown["confirm_rate_ml_h"], shown["confirm_volume_ml"]
+    if rate is None or volume is None:
+        raise Failed(f"{verb.removeprefix('session.')} is not possible while {shown['phase'] or 'there is no session'}")
+    figures = {
+        "rate": (rate, "mL/h"),
+        "volume": (volume, "mL at most, set in the pump"),
+        "dose": (round(Decimal(volume) * shown["concentration_mg_ml"], 2), "mg at most"),
+    }
+    confirm_rate(figures, yes=yes)
+    return await person.send(verb, shown, args, {"rate_ml_h": rate, "volume_ml": volume})
+
+
+async def with_rate(verb: str, field: str, person: Orders, *, yes: bool, args: dict[str, Any] | None = None) -> int:
+    """Restore, accept: the rate as telemetry says it, confirmed by a person. Raises Failed."""
+    picture = await person.look(live=True)
+    shown = picture.sessions[person.bed]
+    rate = picture.telemetry[shown["pump"]][field]
+    if not rate:
+        raise Failed(f"{verb.removeprefix('session.')} is not possible: the rate is {'unknown' if rate is None else 0}")
+    confirm_rate({"rate": (rate, "mL/h")}, yes=yes)
+    return await person.send(verb, shown, args, {"rate_ml_h": rate})
+
+
+async def order_stop(verb: str, person: Orders) -> int:
+    """Stop or pause, without a question. Raises Failed."""
+    return await person.send(verb, (await person.look(live=False)).sessions[person.bed])
+
+
+async def stop_pump(person: Orders) -> int:
+    """Stop the pump of the bed, session or none. Raises Failed."""
+    pump = (await person.look(live=False)).sessions[person.bed]["pump"]
+    return await person.send("pump.stop", None, {"bed": person.bed, "pump": pump})
+
+
+async def live(verb: str, person: Orders, args: dict[str, Any] | None = None) -> int:
+    """An order that needs no figures, at a bed that is seen now. Raises Failed."""
+    return await person.send(verb, (await person.look(live=True)).sessions[person.bed], args)

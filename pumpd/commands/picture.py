@@ -58,6 +58,11 @@ class Picture:
             case ["status"]:
                 self.status = message
 
+    @property
+    def beds_known(self) -> bool:
+        """Has every pump that is described shown its bed? A heartbeat is not retained: it comes after what is."""
+        return self.heartbeat_at is not None and bool(self.sessions) and len(self.sessions) >= len(self.descriptions)
+
     def doubt(self, now: float) -> str | None:
         """Why nothing here may be taken as current, in words; None while it may."""
         if self.heartbeat_at is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -17,6 +17,7 @@ from pumpd import config as cfg
 from pumpd.commands.picture import Picture
 from pumpd.messaging.bus_client import BusClient
 from pumpd.messaging.local import LocalClient
+from pumpd.messaging.requests import STOPPING
 
 T = TypeVar("T")
 
@@ -25,6 +26,7 @@ SOCKET_VARIABLE = "PUMPD_SOCKET"
 USUAL_SOCKETS = (Path("/run/pumpd/pumpd.sock"), Path("/var/lib/pumpd/pumpd.sock"))  # service unit; example's data_dir
 LOOK_S = 5.0  # wire seconds; the state is there at once and a heartbeat comes every second: beyond it nobody speaks
 ANSWER_S = 20.0  # wire seconds; arming sounds the annunciator and sets and reads back a slow pump
+AT_THE_PUMP = "STOP AT THE PUMP"  # first in all that is said when a stop or a pause may not have been done
 SILENT = "the daemon is there but says nothing: it hangs or is stopped; watch the pump itself"
 
 
@@ -34,6 +36,15 @@ class Failed(Exception):
     def __init__(self, text: str, code: int = REFUSED) -> None:
         super().__init__(text)
         self.code = code
+
+
+@contextmanager
+def else_at_the_pump() -> Iterator[None]:
+    """Around a stop or a pause: whatever fails, where the pump can be stopped is said first."""
+    try:
+        yield
+    except Failed as failure:
+        raise Failed(f"{AT_THE_PUMP}\n{failure}", failure.code) from None
 
 
 class Client(Protocol):
@@ -189,5 +200,5 @@ async def within(seconds: float, answer: Awaitable[T]) -> T:
 
 def _unanswered(verb: str, last: Mapping[str, Any]) -> str:
     heard = f"the last word was {last['state']!r}" if last else "no answer came"
-    advice = "STOP AT THE PUMP" if verb.endswith(("stop", "pause")) else "look at the pump before you order again"
-    return f"{heard}; whether it was done is not known: {advice}"
+    advice = "" if verb in STOPPING else ": look at the pump before you order again"
+    return f"{heard}; whether it was done is not known{advice}"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any
-
 from cyclopts import App
 
 from pumpd.bedside.desk import CHECKLIST
-from pumpd.commands.orders import Orders, agreed, ask, confirm_rate, orders
+from pumpd.commands.orders import (
+    Orders,
+    agreed,
+    ask,
+    live,
+    no_bed,
+    order_stop,
+    orders,
+    stop_pump,
+    with_figures,
+    with_rate,
+)
 from pumpd.commands.picture import Message
 from pumpd.commands.prescription import Prescription, Syringe, overridden
-from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who
+from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who, else_at_the_pump
 from pumpd.commands.screen import limits_table, out, plan_table, station
 from pumpd.messaging.encode import to_json
 
@@ -64,7 +72,7 @@ def _tell_plan(person: Orders, answer: Message) -> None:
     if made and not person.json:
         out.print(plan_table(made))
         out.print(limits_table(made["limits"]))
-    person.tell(answer)
+    person.tell("session.plan", answer)
 
 
 @session.command
@@ -122,7 +130,7 @@ async def start(
     json
         Print the final answer as JSON.
     """
-    return await _with_figures("session.start", orders(where, who, bed, json=json), yes=yes)
+    return await with_figures("session.start", orders(where, who, bed, json=json), yes=yes)
 
 
 @session.command
@@ -152,7 +160,7 @@ async def resume(
         Print the final answer as JSON.
     """
     args = {"mode": "extend", "pressure_released": pressure_released}
-    return await _with_figures("session.resume", orders(where, who, bed, json=json), args, yes=yes)
+    return await with_figures("session.resume", orders(where, who, bed, json=json), args, yes=yes)
 
 
 @session.command
@@ -172,22 +180,7 @@ async def finish(
     json
         Print the final answer as JSON.
     """
-    return await _with_figures("session.finish", orders(where, who, bed, json=json), yes=yes)
-
-
-async def _with_figures(verb: str, person: Orders, args: dict[str, Any] | None = None, *, yes: bool) -> int:
-    """Start, resume, finish: rate and volume as the daemon says them, confirmed by a person."""
-    shown = (await person.look(live=True)).sessions[person.bed]
-    rate, volume = shown["confirm_rate_ml_h"], shown["confirm_volume_ml"]
-    if rate is None or volume is None:
-        raise Failed(f"{verb.removeprefix('session.')} is not possible while {shown['phase'] or 'there is no session'}")
-    figures = {
-        "rate": (rate, "mL/h"),
-        "volume": (volume, "mL at most, set in the pump"),
-        "dose": (round(Decimal(volume) * shown["concentration_mg_ml"], 2), "mg at most"),
-    }
-    confirm_rate(figures, yes=yes)
-    return await person.send(verb, shown, args, {"rate_ml_h": rate, "volume_ml": volume})
+    return await with_figures("session.finish", orders(where, who, bed, json=json), yes=yes)
 
 
 @session.command
@@ -207,7 +200,7 @@ async def restore(
     json
         Print the final answer as JSON.
     """
-    return await _with_rate("session.restore", "rate_plan_ml_h", orders(where, who, bed, json=json), yes=yes)
+    return await with_rate("session.restore", "rate_plan_ml_h", orders(where, who, bed, json=json), yes=yes)
 
 
 @session.command
@@ -241,17 +234,7 @@ async def accept(
     """
     args = overridden(override_by, override_reason)
     person = orders(where, who, bed, json=json)
-    return await _with_rate("session.accept", "rate_read_ml_h", person, yes=yes, args=args)
-
-
-async def _with_rate(verb: str, field: str, person: Orders, *, yes: bool, args: dict[str, Any] | None = None) -> int:
-    picture = await person.look(live=True)
-    shown = picture.sessions[person.bed]
-    rate = picture.telemetry[shown["pump"]][field]
-    if not rate:
-        raise Failed(f"{verb.removeprefix('session.')} is not possible: the rate is {'unknown' if rate is None else 0}")
-    confirm_rate({"rate": (rate, "mL/h")}, yes=yes)
-    return await person.send(verb, shown, args, {"rate_ml_h": rate})
+    return await with_rate("session.accept", "rate_read_ml_h", person, yes=yes, args=args)
 
 
 @session.command
@@ -267,7 +250,8 @@ async def pause(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json:
     json
         Print the final answer as JSON.
     """
-    return await _at_once("session.pause", orders(where, who, bed, json=json))
+    with else_at_the_pump():
+        return await order_stop("session.pause", orders(where, who, bed, json=json))
 
 
 @session.command(name="stop")
@@ -283,11 +267,8 @@ async def stop_session(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE
     json
         Print the final answer as JSON.
     """
-    return await _at_once("session.stop", orders(where, who, bed, json=json))
-
-
-async def _at_once(verb: str, person: Orders) -> int:
-    return await person.send(verb, (await person.look(live=False)).sessions[person.bed])
+    with else_at_the_pump():
+        return await order_stop("session.stop", orders(where, who, bed, json=json))
 
 
 async def stop(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False) -> int:
@@ -302,9 +283,8 @@ async def stop(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: 
     json
         Print the final answer as JSON.
     """
-    person = orders(where, who, bed, json=json)
-    pump = (await person.look(live=False)).sessions[bed]["pump"]
-    return await person.send("pump.stop", None, {"bed": bed, "pump": pump})
+    with else_at_the_pump():
+        return await stop_pump(orders(where, who, bed, json=json))
 
 
 @session.command
@@ -320,7 +300,7 @@ async def end(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, json: b
     json
         Print the final answer as JSON.
     """
-    return await _live("session.end", orders(where, who, bed, json=json))
+    return await live("session.end", orders(where, who, bed, json=json))
 
 
 @session.command
@@ -336,7 +316,7 @@ async def release(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, jso
     json
         Print the final answer as JSON.
     """
-    return await _live("session.release", orders(where, who, bed, json=json))
+    return await live("session.release", orders(where, who, bed, json=json))
 
 
 @session.command
@@ -354,11 +334,7 @@ async def container(
     json
         Print the final answer as JSON.
     """
-    return await _live("session.container", orders(where, who, bed, json=json), {"container": syringe.fields})
-
-
-async def _live(verb: str, person: Orders, args: dict[str, Any] | None = None) -> int:
-    return await person.send(verb, (await person.look(live=True)).sessions[person.bed], args)
+    return await live("session.container", orders(where, who, bed, json=json), {"container": syringe.fields})
 
 
 @session.command
@@ -378,7 +354,7 @@ async def status(bed: str | None = None, /, *, where: Where = ANYWHERE, json: bo
         lambda picture: picture.heartbeat_at is not None and len(picture.telemetry) >= len(picture.sessions) > 0
     )
     if bed is not None and bed not in picture.sessions:
-        raise Failed(f"{bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}")
+        raise Failed(no_bed(bed, picture))
     names = sorted(picture.sessions) if bed is None else [bed]
     if json:
         beds = {
