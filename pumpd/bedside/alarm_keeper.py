@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from pumpd.bedside.display import Display
 from pumpd.bedside.house import House
 from pumpd.core import events as ev
 from pumpd.core.alarms import Alarm, Board
+from pumpd.core.catalogue import HIGH
 from pumpd.messaging.encode import timestamp
 from pumpd.records.recall import ALARM, ALARM_OVER, Values, alarm_text
+
+log = structlog.get_logger(__name__)
 
 
 class AlarmKeeper:
@@ -98,16 +103,31 @@ class AlarmKeeper:
         before = {alarm.alarm_id: alarm for alarm in old.alarms}
         after = {alarm.alarm_id: alarm for alarm in board.alarms}
         for alarm_id, alarm in after.items():
-            if before.get(alarm_id) != alarm:
+            if (was := before.get(alarm_id)) != alarm:
+                self._log(alarm, was)
                 self._journal(ALARM, alarm_text(alarm), alarm)
                 self._display.alarm(alarm, board)
         for alarm_id, alarm in before.items():
             if alarm_id not in after:
+                log.info("alarm", bed=self._bed, code=alarm.code, news="over", alarm_id=alarm_id)
                 self._journal(ALARM_OVER, json.dumps({"alarm_id": alarm_id}), alarm)
                 self._display.alarm_over(alarm, board)
         if board.revision != old.revision:
             self._house.office.alarms_changed()
         self.refresh()
+
+    def _log(self, alarm: Alarm, was: Alarm | None) -> None:
+        """For the technician at 3 a.m.; figures stay in the journal."""
+        if was is None or (alarm.present and not was.present):
+            news = "raised"
+        elif was.present and not alarm.present:
+            news = "condition gone"
+        elif alarm.acked_by != was.acked_by:
+            news = "acknowledged"
+        else:
+            return
+        say = log.warning if alarm.entry.priority == HIGH else log.info
+        say("alarm", bed=self._bed, code=alarm.code, priority=alarm.entry.priority, news=news, alarm_id=alarm.alarm_id)
 
     def _journal(self, kind: str, text: str, alarm: Alarm) -> None:
         session_id = alarm.session_id or ""

@@ -195,6 +195,9 @@ class Bed:
         for order in orders:
             self._send(order, seq)
         self._set_timers(decision)
+        if before.phase is not self.state.phase:
+            phase, was = self.state.phase.value, before.phase.value
+            log.info("session", bed=self.setup.bed, phase=phase, was=was, because=type(event).__name__)
         if before.revision != self.state.revision:
             self.display.session(self.state, self.session_now())
 

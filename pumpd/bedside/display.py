@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
+import structlog
+
 from pumpd.bedside import views
 from pumpd.bedside.desk import Site
 from pumpd.clock import Clock
@@ -17,6 +19,9 @@ from pumpd.messaging.messages import Connection, Description
 from pumpd.messaging.outlet import Outlet
 
 UNITS = {"rate": "mL/h", "volume": "mL", "time": "s"}
+
+
+log = structlog.get_logger(__name__)
 
 
 class Display:
@@ -43,6 +48,8 @@ class Display:
 
     def link(self, phase: LinkPhase) -> None:
         """A new phase of the link."""
+        say = log.warning if phase.detail and phase.state != "ready" else log.info
+        say("link", bed=self._bed, state=phase.state, detail=phase.detail)
         if phase.state != self._phase.state:
             self._phase_since = self._clock.wall()
         self._phase = phase
