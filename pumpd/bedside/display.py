@@ -34,6 +34,7 @@ class Display:
         self._site, self._outlet, self._clock = site, outlet, clock
         self._marks = {"simulated": site.simulated, "laboratory": not site.capabilities.clinical_use}
         self._phase = LinkPhase("init")
+        self._logged: set[LinkPhase] = set()  # since the pump was last ready
         self._phase_since = clock.wall()
 
     def telemetry(self, state: State, now: float, heard_at: float | None) -> None:
@@ -48,8 +49,12 @@ class Display:
 
     def link(self, phase: LinkPhase) -> None:
         """A new phase of the link."""
-        say = log.warning if phase.detail and phase.state != "ready" else log.info
-        say("link", bed=self._bed, state=phase.state, detail=phase.detail)
+        if phase.state == "ready":
+            self._logged.clear()
+        if phase not in self._logged:  # a pump that is switched off would else fill the log with its retries
+            self._logged.add(phase)
+            say = log.warning if phase.detail and phase.state != "ready" else log.info
+            say("link", bed=self._bed, state=phase.state, detail=phase.detail)
         if phase.state != self._phase.state:
             self._phase_since = self._clock.wall()
         self._phase = phase
