@@ -13,12 +13,12 @@ from typing import Any, Literal, cast
 
 from pumpd.bedside.desk import Proposal
 from pumpd.core import alarms
-from pumpd.core.plan import Plan
+from pumpd.core.plan import Container, Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
 from pumpd.core.therapy import offer
 from pumpd.driver import Motion, PumpReport
-from pumpd.messaging.messages import Alarm, Phase, PlanStep, Quality, Session, Telemetry
+from pumpd.messaging.messages import Alarm, Fitted, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
 
 TelemetryState = Literal[
@@ -149,6 +149,7 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
             PlanStep(duration_s=round(step.seconds, 1), rate_ml_h=step.rate.value, volume_ml=_shown(step.volume))
             for step in plan.steps
         ),
+        container=_fitted(prescription.container),
         delivered_ml=_shown(given) if known else None,
         delivered_mg=_round(mass) if known else None,
         delivered_mg_kg=_round(mass / prescription.weight.value, SHOWN_BY_WEIGHT) if known else None,
@@ -159,6 +160,12 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         hold_reason=state.hold.reason if state.hold is not None else None,
         confirm_rate_ml_h=_number(figures[0]) if figures else None,
         confirm_volume_ml=_number(figures[1]) if figures else None,
+    )
+
+
+def _fitted(container: Container) -> Fitted:
+    return Fitted(
+        kind=container.kind, make=container.make, size_ml=container.size.value, diameter_mm=container.diameter_mm
     )
 
 
@@ -187,7 +194,12 @@ def _no_session(state: State, pump_id: str, bed: str) -> Session:
 def proposal(made: Proposal) -> dict[str, Any]:
     """A plan with every limit met or broken, for the answer to `session.plan` and for `pumpd plan`."""
     plan = made.plan
+    prescription = plan.prescription
     return {
+        "drug": prescription.drug,
+        "weight_kg": prescription.weight.value,
+        "concentration_mg_ml": prescription.concentration.value,
+        "container": _fitted(prescription.container).model_dump(),
         "volume_ml": plan.volume.value,
         "dose_mg": _round(plan.dose.value),
         "rate_ml_h": plan.first_rate.value,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
+
 from cyclopts import App
 
 from pumpd.commands.orders import orders
+from pumpd.commands.picture import Picture
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Where, Who
 from pumpd.commands.screen import alarm_line, out
 from pumpd.messaging.encode import to_json
@@ -30,20 +34,29 @@ async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
     json
         Print the daemon's list as JSON.
     """
-    picture = await where.reach().look(lambda picture: picture.heartbeat_at is not None and bool(picture.alarms))
+    picture = await where.reach().look(_complete)
     if json:
         out.print(to_json(picture.alarms), soft_wrap=True)
         return DONE
-    for alarm in picture.alarms.get("active", []):
-        out.print(alarm_line(alarm))
-    if not picture.alarms.get("active"):
+    for alarm in picture.standing:
+        out.print(alarm_line(alarm, earlier=picture.is_earlier(alarm)), soft_wrap=True)
+    if not picture.standing:
         out.print("no alarms", style="green")
-    if picture.alarms_late:
+    if picture.alarms_late(asyncio.get_running_loop().time()):
         out.print("this list may be incomplete; ask again", style="bold magenta")
     if picture.alarms.get("audio_paused_until"):
-        by = picture.alarms["audio_paused_by"]
-        out.print(f"the sound is paused by {by} until {picture.alarms['audio_paused_until']}", style="yellow")
+        by, until = picture.alarms["audio_paused_by"], here(picture.alarms["audio_paused_until"])
+        out.print(f"the sound is paused by {by} until {until}", style="yellow")
     return DONE
+
+
+def _complete(picture: Picture) -> bool:
+    return picture.heartbeat_at is not None and bool(picture.alarms) and not picture.alarms_apart
+
+
+def here(timestamp: str) -> str:
+    """The daemon's timestamp as the clock on this wall, HH:MM."""
+    return f"{datetime.fromisoformat(timestamp).astimezone():%H:%M}"
 
 
 @alarms.command

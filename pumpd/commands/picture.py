@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 Message: TypeAlias = dict[str, Any]
 
 STALE_S = 3.0  # contract, rules for readers: without a heartbeat for so long, all of the station is stale
+LAG_S = 2.0  # a heartbeat each second may overtake the list once; what differs longer was lost
 NOTHING: Message = {}
 
 
@@ -29,6 +30,7 @@ class Picture:
     boot_id: str | None = None  # of the newest heartbeat
     heartbeat_at: float | None = None
     alarms_revision: int | None = None  # as the newest heartbeat says
+    _apart_since: float | None = None  # since when the heartbeat names another alarm list than the one held
     _arrived: dict[str, float] = field(default_factory=dict)  # of telemetry, by pump
 
     def take(self, topic: str, message: Message | None, now: float) -> None:
@@ -36,6 +38,7 @@ class Picture:
         if message is not None:
             with suppress(KeyError):
                 self._take(topic.split("/"), message, now)
+                self._apart_since = (self._apart_since or now) if self.alarms_apart else None
 
     def _take(self, levels: list[str], message: Message, now: float) -> None:
         match levels:
@@ -82,11 +85,25 @@ class Picture:
         return sample
 
     def alarms_of(self, bed: str | None) -> list[Message]:
-        """The alarms that stand at a bed, or (None) at the station itself, highest first."""
-        return [alarm for alarm in self.alarms.get("active", []) if alarm["bed"] == bed]
+        """The alarms that stand at a bed, or (None) at the station itself, as `standing`."""
+        return [alarm for alarm in self.standing if alarm["bed"] == bed]
 
     @property
-    def alarms_late(self) -> bool:
-        """A newer alarm list exists that has not come yet, or part of the list did not fit its message."""
-        heard = self.alarms.get("revision")
-        return bool(self.alarms.get("omitted")) or (self.alarms_revision is not None and heard != self.alarms_revision)
+    def standing(self) -> list[Message]:
+        """All alarms, those that are present first, and of each kind the highest first."""
+        return sorted(self.alarms.get("active", []), key=lambda alarm: bool(alarm["condition"] == "gone"))
+
+    def is_earlier(self, alarm: Message) -> bool:
+        """Is it of another session than the present one of its bed?"""
+        session, told = self.sessions.get(alarm["bed"]), alarm.get("session_id")
+        return session is not None and told is not None and bool(told != session["session_id"])
+
+    @property
+    def alarms_apart(self) -> bool:
+        """Does the heartbeat name another alarm list than the one that is here?"""
+        return self.alarms_revision is not None and self.alarms.get("revision") != self.alarms_revision
+
+    def alarms_late(self, now: float) -> bool:
+        """Another alarm list has been named for too long, or part of the list did not fit its message."""
+        late = self._apart_since is not None and now - self._apart_since > LAG_S
+        return late or bool(self.alarms.get("omitted"))

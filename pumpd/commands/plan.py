@@ -11,10 +11,12 @@ from rich.text import Text
 from pumpd import config as cfg
 from pumpd.bedside import views
 from pumpd.bedside.desk import Proposal, Site, propose
+from pumpd.commands.orders import HOW_TO_PASS
 from pumpd.commands.prescription import Prescription, Syringe, checked
 from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
-from pumpd.commands.screen import NOT_CERTIFIED, key_values, limits_table, out, plain, plan_table
+from pumpd.commands.screen import NOT_CERTIFIED, key_values, limits_table, out, plan_table, prescription_line
 from pumpd.core.catalogue import CATALOGUE
+from pumpd.core.limits import Level
 from pumpd.daemon import site_of
 from pumpd.messaging.encode import to_json
 from pumpd.messaging.requests import Rejected
@@ -107,14 +109,7 @@ def watchdog(proposal: Proposal, site: Site) -> dict[str, Any] | None:
 
 def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> None:
     plan = views.proposal(proposal)
-    prescription = proposal.plan.prescription
-    out.print(
-        Text.assemble(
-            (f"{prescription.drug} {plain(plan['dose_mg'])} mg", "bold"),
-            f" in {plain(plan['volume_ml'])} mL: {prescription.weight}, {prescription.concentration}, ",
-            f"{prescription.container.make} {prescription.container.size} ({prescription.container.diameter_mm} mm)",
-        )
-    )
+    out.print(prescription_line(plan), soft_wrap=True)
     out.print(plan_table(plan))
     out.print(limits_table(plan["limits"]))
     out.print(key_values([("if pumpd died", _last_words(proposal, last))]))
@@ -123,6 +118,8 @@ def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> No
     if proposal.refused_by:
         names = ", ".join(finding.name for finding in proposal.refused_by)
         out.print(Text.assemble(("REFUSED", "bold white on red"), f" by: {names}"))
+        if all(finding.level is Level.SOFT for finding in proposal.refused_by):
+            out.print(HOW_TO_PASS)
     else:
         out.print(Text("this plan stands within the limits", "bold green"))
     out.print(NOT_CERTIFIED, style="dim")

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pumpd.commands.picture import NOTHING, Message, Picture
+from pumpd.core.catalogue import CATALOGUE, HIGH
 
 NOT_CERTIFIED = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
 UNKNOWN = Text("unknown", style="bold magenta")
@@ -30,6 +31,8 @@ PHASE = {
     "aborted": ("aborted", "bold red"),
     "recovering": ("recovering", "bold red"),
 }
+WAITING = ("planned", "armed")
+OVER = ("ending", "observing", "ended", "aborted")  # nothing more is to be given
 MOVING = ("infusing", "bolus", "purging", "kvo", "withdrawing")
 
 out = Console(highlight=False, soft_wrap=False)
@@ -79,7 +82,7 @@ def station(picture: Picture, now: float, note: str | None = None) -> Renderable
         reason = picture.status.get("reason") or "no reason given"
         parts.append(Text(f" the station is offline: {reason} ", "bold white on red"))
     parts += [bed(picture, name, now, stale=doubt is not None) for name in sorted(picture.sessions)]
-    parts += [*(alarm_line(alarm) for alarm in picture.alarms_of(None)), Text(NOT_CERTIFIED, "dim")]
+    parts += [*_lines(picture, None), Text(NOT_CERTIFIED, "dim")]
     return Group(*parts)
 
 
@@ -90,10 +93,10 @@ def bed(picture: Picture, name: str, now: float, *, stale: bool = False) -> Pane
     connection = picture.connections.get(session["pump"], NOTHING).get("state", "unknown")
     rows: list[RenderableType] = [_state_line(session, sample, connection, stale=stale)]
     if session["session_id"] is not None:
-        rows += [_progress(session, sample), _figures(sample)]
+        rows += [_progress(session, sample), _figures(session, sample)]
     if session.get("hold_reason"):
         rows.append(Text(session["hold_reason"], "yellow"))
-    rows += _alarms(picture, name, stale=stale)
+    rows += _alarms(picture, name, now, stale=stale)
     return Panel(
         Group(*rows),
         title=Text.assemble((f" bed {name} ", "bold"), _what(session)),
@@ -157,34 +160,80 @@ def _time_left(session: Message, sample: Message, remaining: Any) -> Text:
     return Text.assemble((f"{about}{clock(remaining)}", "bold"), " left")
 
 
-def _figures(sample: Message) -> RenderableType:
+def _figures(session: Message, sample: Message) -> RenderableType:
+    return _delivered(session, sample) if session["phase"] in OVER else _so_far(session, sample)
+
+
+def _delivered(session: Message, sample: Message) -> RenderableType:
+    """After the session: what was given alone, so that nobody charts what was only planned."""
+    volume, mass = number(session["delivered_ml"], "mL"), number(session["delivered_mg"], "mg")
+    given = Text("  ").join([volume, mass]) if session["delivered_ml"] is not None else UNKNOWN
+    return key_values(
+        [("delivered in this session", given), ("rate the pump says", number(sample.get("rate_read_ml_h"), "mL/h"))]
+    )
+
+
+def _planned_rate(session: Message, sample: Message) -> Text:
+    """Before the start 0 is planned now, which says nothing: the first step's rate does."""
+    if session["phase"] in WAITING and session["steps"]:
+        return Text.assemble("then ", number(session["steps"][0]["rate_ml_h"], "mL/h"))
+    return number(sample.get("rate_plan_ml_h"), "mL/h")
+
+
+def _so_far(session: Message, sample: Message) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for _ in range(3):
         table.add_column(min_width=11, justify="right")
     table.add_row("", *(Text(word, "dim") for word in ("planned", "pump says", "we count")))
-    table.add_row("rate", number(sample.get("rate_plan_ml_h"), "mL/h"), number(sample.get("rate_read_ml_h"), "mL/h"))
+    table.add_row("rate", _planned_rate(session, sample), number(sample.get("rate_read_ml_h"), "mL/h"))
     volumes = ("volume_plan_ml", "volume_pump_ml", "volume_integrated_ml")
     table.add_row("given", *(number(sample.get(volume), "mL") for volume in volumes))
     return table
 
 
-def _alarms(picture: Picture, name: str, *, stale: bool) -> list[RenderableType]:
-    alarms: Sequence[Message] = picture.alarms_of(name)
-    lines: list[RenderableType] = [alarm_line(alarm) for alarm in alarms]
-    if picture.alarms_late or stale:
+def _lines(picture: Picture, bed: str | None) -> list[RenderableType]:
+    return [alarm_line(alarm, earlier=picture.is_earlier(alarm)) for alarm in picture.alarms_of(bed)]
+
+
+def _alarms(picture: Picture, name: str, now: float, *, stale: bool) -> list[RenderableType]:
+    lines = _lines(picture, name)
+    if picture.alarms_late(now) or stale:
         lines.append(Text("this list of alarms may be incomplete", "bold magenta"))
     return lines or [Text("no alarms", "dim")]
 
 
-def alarm_line(alarm: Message) -> Text:
-    """One alarm: how urgent, what, since when, who knows."""
-    line = Text.assemble((f" {alarm['priority'].upper()} ", PRIORITY[alarm["priority"]]), " ", alarm["text"])
-    if alarm["condition"] == "gone":
-        line.append("  over, not yet reset", "dim")
+def alarm_line(alarm: Message, *, earlier: bool = False) -> Text:
+    """One alarm: how urgent, what, who knows, and for a high one what to do. One that is over says so first."""
+    over = alarm["condition"] == "gone"
+    if over:
+        line = Text.assemble(("OVER: ", "bold"), alarm["text"], (f"  was {alarm['priority']}, not yet reset", "dim"))
+    else:
+        line = Text.assemble((f" {alarm['priority'].upper()} ", PRIORITY[alarm["priority"]]), " ", alarm["text"])
+    if earlier:
+        line.append("  of an earlier session", "bold")
     if alarm["acked_by"]:
         line.append(f"  seen by {alarm['acked_by']}", "dim")
     line.append(f"  {alarm['alarm_id']}", "dim")
+    if not over and alarm["priority"] == HIGH and (action := what_to_do(alarm)):
+        line.append(f"\n   → {action}", "bold")
+    return line
+
+
+def what_to_do(alarm: Message) -> str:
+    """The catalogue's advice; empty for a code that this version does not know."""
+    entry = CATALOGUE.get(alarm["code"])
+    return entry.action if entry is not None and alarm.get("action_key") else ""
+
+
+def prescription_line(plan: Message) -> Text:
+    """What is given to whom, and out of which syringe: drug, dose, volume, weight, concentration, container."""
+    line = Text.assemble(
+        (f"{plan['drug']} {plain(plan['dose_mg'])} mg", "bold"), f" in {plain(plan['volume_ml'])} mL: "
+    )
+    line.append(f"{plain(plan['weight_kg'])} kg, {plain(plan['concentration_mg_ml'])} mg/mL")
+    if fitted := plan.get("container"):  # a daemon before this field does not tell it
+        line.append(f", {fitted['make']} {plain(fitted['size_ml'])} mL ({plain(fitted['diameter_mm'])} mm)")
     return line
 
 

@@ -20,7 +20,7 @@ from pumpd.commands.orders import (
 from pumpd.commands.picture import Message
 from pumpd.commands.prescription import Prescription, Syringe, overridden
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who, else_at_the_pump
-from pumpd.commands.screen import limits_table, out, plan_table, station
+from pumpd.commands.screen import limits_table, out, plan_table, prescription_line, station
 from pumpd.messaging.encode import to_json
 
 CHECKS = {
@@ -70,6 +70,7 @@ async def plan(
 def _tell_plan(person: Orders, answer: Message) -> None:
     made = answer.get("data")
     if made and not person.json:
+        out.print(prescription_line(made), soft_wrap=True)
         out.print(plan_table(made))
         out.print(limits_table(made["limits"]))
     person.tell("session.plan", answer)
@@ -103,6 +104,8 @@ async def arm(
     """
     person = orders(where, who, bed, json=json)
     shown = (await person.look(live=True)).sessions[bed]
+    if shown["session_id"] is not None and not json:
+        out.print(prescription_line(shown), soft_wrap=True)
     for item in CHECKLIST:
         words = CHECKS.get(item, item)
         if yes:

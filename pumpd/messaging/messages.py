@@ -151,6 +151,16 @@ class PlanStep(Body):
 Phase = Literal["planned", "armed", "running", "paused", "ending", "observing", "ended", "aborted", "recovering"]
 
 
+class Fitted(Body):
+    """The syringe or bag in the pump."""
+
+    schema_name = "pumpd.container/1"
+    kind: str
+    make: str
+    size_ml: Decimal
+    diameter_mm: Decimal
+
+
 class Session(Body):
     """The plan of one bed and how far it has come. A bed without a session has only nulls besides `bed`."""
 
@@ -169,6 +179,7 @@ class Session(Body):
     volume_ml: Decimal | None = None
     duration_s: Duration | None
     steps: tuple[PlanStep, ...]
+    container: Fitted | None = None
     delivered_ml: Decimal | None = None
     delivered_mg: Decimal | None
     delivered_mg_kg: Decimal | None

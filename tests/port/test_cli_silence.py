@@ -13,7 +13,7 @@ import pytest
 
 from pumpd.cli import call
 from pumpd.commands import reach
-from pumpd.commands.reach import NO_DAEMON
+from pumpd.commands.reach import DONE, NO_DAEMON, REFUSED
 
 SESSION = {"bed": "one", "pump": "one-pump", "session_id": "s", "revision": 3, "phase": "running", "boot_id": "b"}
 SHOWN = {"topic": "pump/one-pump/session", "payload": SESSION}
@@ -58,7 +58,7 @@ def test_a_stop_without_an_answer_sends_the_person_to_the_pump(
     assert json.loads(heard[0])["args"] == {"bed": "one", "pump": "one-pump"}
     said = capsys.readouterr().err
     assert "no answer came" in said
-    assert "STOP AT THE PUMP" in said
+    assert said.startswith("pumpd: STOP AT THE PUMP\n")
 
 
 def test_an_order_that_was_only_accepted_is_not_called_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,5 +68,35 @@ def test_an_order_that_was_only_accepted_is_not_called_done(tmp_path: Path, caps
     assert (order["verb"], order["session_id"]) == ("session.pause", "s")
     assert "expected_revision" not in order  # a pause is never too late
     said = capsys.readouterr().err
-    assert "UNKNOWN" in said
-    assert "the last word was 'unknown'" in said
+    assert said.startswith("STOP AT THE PUMP\nUNKNOWN")  # at once, while the answer is still waited for
+    assert "pumpd: STOP AT THE PUMP\npumpd: session.pause: the last word was 'unknown'" in said
+
+
+def test_a_stop_that_the_pump_answers_later_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(tmp_path / "s", {"state": "unknown"}, {"state": "done"}, hangs=False):
+        assert call(["session", "stop", "one", "--socket", str(tmp_path / "s")]) == DONE
+    told = capsys.readouterr()
+    assert told.err.startswith("STOP AT THE PUMP\n")
+    assert "done" in told.out
+
+
+def test_json_leaves_the_warning_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(tmp_path / "s", {"state": "unknown"}, {"state": "failed"}, hangs=False):
+        assert call(["stop", "one", "--json", "--socket", str(tmp_path / "s")]) == REFUSED
+    told = capsys.readouterr()
+    assert told.err == "STOP AT THE PUMP\n" * 2
+    assert json.loads(told.out) == {"state": "failed"}
+
+
+@pytest.mark.parametrize("words", [["stop"], ["session", "stop"], ["session", "pause"]])
+def test_a_stop_with_nobody_to_tell_sends_the_person_to_the_pump(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call([*words, "one", "--socket", str(tmp_path / "none")]) == NO_DAEMON
+    assert capsys.readouterr().err.startswith("pumpd: STOP AT THE PUMP\npumpd: no daemon at")
+
+
+def test_a_refused_stop_says_that_it_did_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(tmp_path / "s", {"state": "rejected", "reason": "wrong_phase", "text": "no"}, hangs=False):
+        assert call(["session", "pause", "one", "--socket", str(tmp_path / "s")]) == REFUSED
+    assert capsys.readouterr().err.startswith("STOP AT THE PUMP if it moves: this order was not carried out\nrefused")

@@ -68,9 +68,14 @@ def test_a_session_from_plan_to_release_and_its_replay(
 ) -> None:
     connected(station, capsys)
     assert run("session", "plan", "one", "--patient", "P-1", *PLAN) == DONE
-    assert "46.66 mL/h" in capsys.readouterr().out
+    what = "ketamine 35 mg in 35 mL: 70 kg, 1 mg/mL, BD 60 mL (26.59 mm)"
+    said = capsys.readouterr().out
+    assert "46.66 mL/h" in said
+    assert what in said
     assert run("session", "arm", "one", "--patient", "P-1", "--yes") == DONE
-    assert "the line was purged of air" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the line was purged of air" in said
+    assert what in said
     assert run("session", "start", "one", "--yes") == DONE
     assert "35 mL at most" in capsys.readouterr().out  # the figures are shown even when nobody is asked
     assert status(station, capsys)["session"]["phase"] == "running"
@@ -143,13 +148,23 @@ def test_refusals_are_said_in_words_and_end_with_one(
     assert "dose by weight 1.5 mg/kg: above the hard limit 1.0" in said
     assert "concentration 5 mg/mL" in said
     assert "fill 10 mL" in said
+    assert "--override-by" not in said  # nobody passes a hard limit
+    soft = ["--weight", "70", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
+    assert run("session", "plan", "one", "--patient", "P-1", *soft) == REFUSED
+    assert "pass it with --override-by NAME --override-reason WORDS" in capsys.readouterr().err
     assert run("session", "plan", "one", "--patient", "P-1", *PLAN) == DONE
     assert run("session", "arm", "one", "--patient", "P-2", "--yes") == REFUSED
     assert "wrong_patient" in capsys.readouterr().err
     assert run("session", "start", "one", "--yes") == REFUSED
     assert "start is not possible while planned" in capsys.readouterr().err
+    asked = time.monotonic()
     assert run("stop", "two") == REFUSED
-    assert "'two' is no bed of this station; it has: one" in capsys.readouterr().err
+    assert time.monotonic() - asked < reach.LOOK_S / 2  # the beds are known at the first heartbeat
+    said = capsys.readouterr().err
+    assert said.startswith("pumpd: STOP AT THE PUMP\n")
+    assert "'two' is no bed of this station; it has: one; nothing was stopped" in said
+    assert run("session", "start", "two", "--yes") == REFUSED
+    assert "it has: one; nothing was ordered" in capsys.readouterr().err
     assert run("alarms", "ack", "none-such") == REFUSED
     assert "no alarm none-such stands" in capsys.readouterr().err
     assert run("alarms", "pause", "500") == REFUSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from importlib.metadata import EntryPoint
@@ -19,10 +20,12 @@ from pumpd import registry
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.cli import app, call
 from pumpd.commands import setup
+from pumpd.commands.alarms import here
 from pumpd.commands.picture import Picture
 from pumpd.commands.reach import DONE, NO_DAEMON, REFUSED, USAGE
 from pumpd.commands.screen import NOT_CERTIFIED, station
 from pumpd.commands.session import CHECKS
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import DISCLAIMER
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +81,7 @@ def test_the_disclaimer_is_the_daemons() -> None:
 def test_a_plan_shows_its_limits_and_what_the_watchdog_could_still_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["plan", "--driver", "newera", *USUAL]) == DONE
     said = " ".join(capsys.readouterr().out.split())
-    assert "ketamine 35 mg in 35 mL" in said
+    assert "ketamine 35 mg in 35 mL: 70 kg, 1 mg/mL, BD 60 mL (26.59 mm)" in said
     assert "within 0.4 to 0.6" in said
     assert "within 10 s; until then it could still give 0.13 mL, 0.13 mg" in said  # 46.66 mL/h x 10 s, rounded up
     assert "this plan stands within the limits" in said
@@ -95,7 +98,11 @@ def test_a_refused_plan_ends_with_one_and_names_all_that_refuses_it(capsys: pyte
 
 def test_a_soft_limit_is_passed_by_a_named_person_with_a_reason_only(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--driver", "newera", "--weight", "70", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
+    hint = "pass it with --override-by NAME --override-reason WORDS"
     assert call(words) == REFUSED
+    assert hint in capsys.readouterr().out
+    assert call(["5" if word == "1" else word for word in words]) == REFUSED  # a hard limit: nobody passes it
+    assert hint not in capsys.readouterr().out
     assert call([*words, "--override-by", "Dr A"]) == USAGE
     assert call([*words, "--override-by", "Dr A", "--override-reason", "third session"]) == DONE
     assert "soft" in capsys.readouterr().out
@@ -197,7 +204,8 @@ def test_a_broken_driver_is_named_with_its_fault(
 SESSION: dict[str, Any] = {
     "bed": "one", "pump": "p", "boot_id": "b1", "session_id": "s", "phase": "running", "sight": "seeing",
     "drug": "ketamine", "dose_mg": 35, "volume_ml": 35, "duration_s": Decimal(2700), "hold_reason": None,
-    "simulated": True, "laboratory": True,
+    "simulated": True, "laboratory": True, "delivered_ml": Decimal("17.1"), "delivered_mg": Decimal("8.55"),
+    "steps": [{"rate_ml_h": Decimal("46.66"), "duration_s": 2700, "volume_ml": 35}],
 }  # fmt: skip
 TELEMETRY: dict[str, Any] = {
     "valid_for_ms": 5000, "state": "infusing", "rate_plan_ml_h": Decimal("46.66"), "rate_read_ml_h": Decimal("46.6"),
@@ -206,16 +214,16 @@ TELEMETRY: dict[str, Any] = {
 }  # fmt: skip
 ALARM: dict[str, Any] = {
     "bed": "one", "alarm_id": "one-1", "priority": "high", "text": "Line occluded", "condition": "present",
-    "acked_by": None,
+    "acked_by": None, "session_id": "s", "code": "stopped_at_pump", "action_key": "action.stopped_at_pump",
 }  # fmt: skip
 
 
-def picture(**changes: Any) -> Picture:
+def picture(alarms: tuple[dict[str, Any], ...] = (ALARM,), **changes: Any) -> Picture:
     seen = Picture()
     seen.take("pump/p/session", SESSION | changes, 100.0)
     seen.take("pump/p/telemetry", TELEMETRY, 100.0)
     seen.take("pump/p/connection", {"state": "ready"}, 100.0)
-    seen.take("alarms", {"revision": 4, "active": [ALARM], "omitted": 0}, 100.0)
+    seen.take("alarms", {"revision": 4, "active": list(alarms), "omitted": 0}, 100.0)
     seen.take("heartbeat", {"boot_id": "b1", "alarms_revision": 4}, 100.0)
     return seen
 
@@ -264,8 +272,64 @@ def test_what_an_earlier_daemon_left_on_the_broker_is_last_known_only() -> None:
 def test_an_alarm_list_that_lags_behind_the_heartbeat_is_said_to_be_incomplete() -> None:
     seen = picture()
     assert "may be incomplete" not in drawn(station(seen, 100.0))
-    seen.take("heartbeat", {"boot_id": "b1", "alarms_revision": 5}, 100.0)
-    assert "may be incomplete" in drawn(station(seen, 100.0))
+    for second in (100.0, 101.0, 102.0):
+        seen.take("heartbeat", {"boot_id": "b1", "alarms_revision": 5}, second)
+    assert "may be incomplete" not in drawn(station(seen, 102.0))  # the list is on its way
+    assert "may be incomplete" in drawn(station(seen, 102.1))
+    seen.take("alarms", {"revision": 5, "active": [], "omitted": 0}, 102.2)
+    assert "may be incomplete" not in drawn(station(seen, 104.9))
+
+
+@pytest.mark.parametrize("phase", ["ending", "observing", "ended", "aborted"])
+def test_after_the_session_only_what_was_delivered_stands(phase: str) -> None:
+    said = drawn(station(picture(phase=phase), 100.5))
+    assert "delivered in this session  17.10 mL  8.55 mg" in said
+    assert "planned" not in said
+    assert "17.50" not in said  # the planned volume, which nobody may chart
+    said = drawn(station(picture(phase=phase, delivered_ml=None, delivered_mg=None), 100.5))
+    assert "delivered in this session  unknown" in said
+
+
+@pytest.mark.parametrize("phase", ["planned", "armed"])
+def test_before_the_start_the_first_steps_rate_is_named(phase: str) -> None:
+    assert "then 46.66 mL/h" in drawn(station(picture(phase=phase), 100.5))
+    assert "then" not in drawn(station(picture(), 100.5))
+
+
+def test_an_alarm_that_is_over_says_so_first_and_stands_below_those_that_are_not() -> None:
+    gone = ALARM | {"text": "Rate above plan", "condition": "gone", "alarm_id": "one-2"}
+    lines = [line.strip("│ ") for line in drawn(station(picture((gone, ALARM)), 100.5)).splitlines()]
+    (over,) = [line for line in lines if "Rate above plan" in line]
+    assert over.startswith("OVER: Rate above plan")
+    assert lines.index(over) > next(i for i, line in enumerate(lines) if "Line occluded" in line)
+
+
+def test_a_high_alarm_says_what_to_do_while_it_is_present() -> None:
+    action = CATALOGUE["stopped_at_pump"].action
+    assert action in drawn(station(picture(), 100.5))
+    for changes in (
+        {"condition": "gone"},
+        {"priority": "medium"},
+        {"code": "of-a-later-version"},
+        {"action_key": None},
+    ):
+        assert action not in drawn(station(picture((ALARM | changes,)), 100.5))
+
+
+def test_an_alarm_of_another_session_is_told_from_those_of_the_present_one() -> None:
+    assert "earlier session" not in drawn(station(picture(), 100.5))
+    assert "of an earlier session" in drawn(station(picture((ALARM | {"session_id": "r"},)), 100.5))
+    assert "earlier session" not in drawn(station(picture((ALARM | {"session_id": None},)), 100.5))
+
+
+def test_the_end_of_a_silence_is_told_by_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX-5:30")
+    time.tzset()
+    try:
+        assert here("2026-11-23T19:27:59.136Z") == "00:57"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_lost_link_and_a_bed_without_session_are_shown() -> None:
