@@ -140,7 +140,7 @@ async def test_bad_commands_are_refused_with_a_reason_and_the_daemon_goes_on(
                 assert answer["text"]
             retained = {"id": str(uuid.uuid4())}
             await sender.publish("pumpd/1/test/cmd/session.stop", json.dumps(retained), retain=True)
-            # not JSON, an unknown verb, four of the five above (the wrong phase stands in its own row), the retained one
+            # all but the wrong phase, which stands in its own row: two broken, four of the five above, one retained
             await nurse.until(lambda: sum(row.kind == "Refused" for row in nurse.station.journal.rows()) == 7)
         assert nurse.bed.state.phase.value == "running"
 
