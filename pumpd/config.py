@@ -185,7 +185,7 @@ class PumpConfig(Table):
 
     @model_validator(mode="after")
     def _port_is_what_it_says(self) -> Self:
-        if self.simulated and self.port.startswith("/dev/") and not self.port.startswith("/dev/pts/"):
+        if self.simulated and self.port.startswith("/dev/") and not self.port.startswith(("/dev/pts/", "/dev/shm/")):
             raise ValueError(f'simulated = true, but port = "{self.port}" is no port of the simulator')
         stable = self.port.startswith((*STABLE_PORTS, *NETWORK_PORTS))
         if not (stable or self.simulated or self.serial_number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import resource
 import shutil
@@ -401,6 +402,8 @@ def _disk_free_mb(folder: Path) -> int | None:
 async def serve(path: Path, ready: Callable[[], None] = lambda: None) -> None:
     """Run the station of a configuration file until SIGTERM or SIGINT. Raises ConfigError and what Station raises."""
     station = Station(cfg.load(path), find_drivers(), config_hash=cfg.fingerprint(path))
+    gc.collect()
+    gc.freeze()  # what is built by now stays: searching it for garbage would only hold up a STOP
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, station.stop)

@@ -44,6 +44,7 @@ PLAN = {
     "container": {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
 }  # 35 mg in 35 mL, at 46.66 mL/h
 PLANNED_ML = 35.0
+PATIENCE_S = 3.0  # CPU seconds a bed may think: a test's process is no daemon's, whose patience is tested by itself
 
 
 class Paper:
@@ -96,7 +97,7 @@ class Room:
         self.logbook = Logbook(self.journal, self.outlet, self.clock)
         gate = Gate(VERBS, "mqtt://127.0.0.1")
         self.office = Office(gate, self.outlet, self.logbook, self.clock, None)
-        self.budget = budget or Budget()
+        self.budget = budget or Budget(PATIENCE_S)
         self.house = House(self.clock, self.logbook, self.outlet, self, self.budget, self.new_id)
         self.sounds: dict[str, str | None] = {}
         self.beds: dict[str, Bedside] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,12 @@ from pumpd.testing import VirtualClock, VirtualLoop
 
 PORT_TESTS = Path(__file__).parent / "port"
 SEED_VARIABLE = "PUMPD_SEED"
+IN_MEMORY = Path("/dev/shm")
+
+# An order that gives more waits half a second for the disk and is refused then (S9). How quick this machine's disk is
+# while several tests share it is not what they test: journals of tests lie in memory, where there is such a folder.
+if os.access(IN_MEMORY, os.W_OK):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 def pytest_asyncio_loop_factories(
@@ -22,6 +29,12 @@ def pytest_asyncio_loop_factories(
     if item.path.is_relative_to(PORT_TESTS) or item.get_closest_marker("real_time"):
         return {"real": asyncio.SelectorEventLoop}
     return {"virtual": VirtualLoop}
+
+
+def pytest_collection_finish() -> None:
+    """Three thousand tests are a large heap; searching it for garbage takes longer than a bed may think."""
+    gc.collect()
+    gc.freeze()
 
 
 def seed() -> int:
