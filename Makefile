@@ -1,6 +1,6 @@
 # `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench lock clean mosquitto
+.PHONY: help venv demo test lint bench campaign lock clean mosquitto
 
 BIN := .venv/bin
 UV := $(firstword $(wildcard $(BIN)/uv) uv)
@@ -30,6 +30,9 @@ mosquitto:
 
 bench: venv mosquitto  ## measure, and print each figure beside its physical floor
 	$(BIN)/python -m tests.bench
+
+campaign: venv mosquitto  ## the daemon under random fire for a long time; `make test` has a small part of it
+	$(BIN)/python -m tests.campaign
 
 lock:  ## choose the newest allowed versions anew (needs uv)
 	$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
