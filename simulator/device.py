@@ -15,6 +15,7 @@ from typing import Any
 from simulator.battery import Battery
 from simulator.faults import Fault, Faults
 from simulator.invented import Invented
+from simulator.motions import Motion
 from simulator.panel import Panel
 from simulator.physics import Body, model_named
 from simulator.program import Refused, Settings, factory_program
@@ -243,7 +244,7 @@ class Device:
 
     def _carry_out(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request["do"]
-        if name in ("press", "set_rate", "stall") and not self._panel.powered:
+        if name in ("press", "set_rate", "run_away", "stall") and not self._panel.powered:
             return {"ok": False, "error": f"{name}: the pump is switched off"}
         try:
             answer = DOERS[name](self, request)
@@ -270,6 +271,9 @@ class Device:
 
     def _set_rate(self, request: dict[str, Any]) -> None:
         self._panel.dial_rate(request["ml_h"])
+
+    def _run_away(self, request: dict[str, Any]) -> None:
+        self._panel.run_away(request["ml_h"])
 
     def _occlude(self, request: dict[str, Any]) -> None:
         self._body.occlude()
@@ -330,15 +334,24 @@ class Device:
     def _truth(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.truth()
 
+    @property
+    def motions(self) -> list[Motion]:
+        """The last motions of the motor, oldest first; only `truth()` and its kin hold what is told outside."""
+        return list(self._panel.motions.last)
+
     def truth(self) -> dict[str, Any]:
         """What really is, as of the last moment the device was told of; mL, mL/h, mmHg and s."""
         body, panel = self._body, self._panel
         return {
             "plunger_ml": body.plunger_ml,
             "patient_ml": body.patient_ml,
-            "plunger_ml_by": dict(panel.plunger_by),
+            "plunger_ml_by": dict(panel.motions.by),
+            "trapped_ml": body.plunger_ml - body.patient_ml,
+            "motion": panel.motions.last[-1].told() if panel.motions.last else None,
             "infusing": body.infusing,
             "rate_ml_h": panel.motor_rate_ml_h,
+            "set_rate_ml_h": panel.set_rate_ml_h,
+            "limit_ml": panel.limit_ml,
             "flow_ml_h": body.flow_ml_h,
             "state": panel.state.value,
             "alarm": panel.alarm,
@@ -362,6 +375,7 @@ class Device:
 DOERS: dict[str, Callable[[Device, dict[str, Any]], dict[str, Any] | None]] = {
     "press": Device._press,
     "set_rate": Device._set_rate,
+    "run_away": Device._run_away,
     "occlude": Device._occlude,
     "release": Device._release,
     "stall": Device._stall,

@@ -9,6 +9,7 @@ import math
 from enum import StrEnum
 
 from simulator.invented import Invented
+from simulator.motions import Motions
 from simulator.physics import Body, Halt
 from simulator.program import (
     DIAMETER_MM,
@@ -27,6 +28,7 @@ from simulator.program import (
     show_number,
 )
 
+FAULT = "device fault"  # who moves the motor when nobody does
 KEY_STEP = 0.10  # invented: one press of rate up or down changes the rate by a tenth
 LIVE_WHEN_LOCKED = ("stop",)
 
@@ -59,7 +61,7 @@ class Panel:
         self.raised: list[str] = ["R"]  # alarms not yet announced; the wire empties it
         self.selected = 1
         self.counted_ml = {"INF": 0.0, "WDR": 0.0}
-        self.plunger_by: dict[str, float] = {}
+        self.motions = Motions()
         self.started = False  # whether it has ever infused
         self._author = "nobody"
         self._live_rate: dict[int, float] = {}
@@ -78,9 +80,7 @@ class Panel:
             before_ml = self.body.plunger_ml
             passed = self.body.advance(step)
             self._count()
-            moved_ml = self.body.plunger_ml - before_ml
-            if moved_ml:
-                self.plunger_by[self._author] = self.plunger_by.get(self._author, 0.0) + moved_ml
+            self.motions.moved(self.body.plunger_ml - before_ml)
             dt -= passed
             if self.body.halt is not None:
                 self._on_halt(self.body.halt)
@@ -140,6 +140,16 @@ class Panel:
             return self._rate_ml_h(self._phase)
         return rate_bounds_ml_h(self.settings.diameter_mm)[1] if self.state is State.PURGING else 0.0
 
+    @property
+    def set_rate_ml_h(self) -> float:
+        """Rate that the first phase has or would take."""
+        return self._rate_ml_h(1)
+
+    @property
+    def limit_ml(self) -> float:
+        """Volume limit of the first phase; 0 means none."""
+        return self._at(1).volume * ML_PER_UNIT[self.settings.volume_unit]
+
     def _in_bounds(self, rate_ml_h: float) -> bool:
         slowest, fastest = rate_bounds_ml_h(self.settings.diameter_mm)
         return slowest <= rate_ml_h <= fastest
@@ -191,6 +201,7 @@ class Panel:
         self.started = self.started or self.state is State.INFUSING
 
     def _move(self, rate_ml_h: float, limit_ml: float) -> None:
+        self.motions.begin(self._author, rate_ml_h, limit_ml, goes_on=self.body.turning)
         self.body.drive(rate_ml_h, 1 if self._direction == "INF" else -1, self.settings.diameter_mm, limit_ml)
 
     def stop(self) -> None:
@@ -293,20 +304,23 @@ class Panel:
         self.counted_ml = {"INF": 0.0, "WDR": 0.0}
 
     def set_rate(self, text: str, unit: str | None) -> None:
-        """Set the rate; while pumping at once, until power is cut, and without a unit."""
+        """Set the rate over the wire; while pumping at once, until power is cut, and without a unit."""
         phase = self.current
         if self.state in STANDING:
-            rate, unit = read_number(text), unit or phase.unit
-            if not self._in_bounds(rate * ML_PER_H[unit]):
-                raise Refused(OUT_OF_RANGE)
-            phase.rate, phase.unit = rate, unit
-            self._live_rate.pop(self.selected, None)
-            return
-        if self.state not in PUMPING:
-            raise Refused(NOT_NOW)
-        if unit is not None and (self.invented.running_rate_refuses_any_unit or unit != phase.unit):
-            raise Refused(NOT_NOW)
-        self._change_rate(read_number(text), "wire")
+            self._choose_rate(read_number(text), unit or phase.unit)
+        else:
+            if self.state not in PUMPING:
+                raise Refused(NOT_NOW)
+            if unit is not None and (self.invented.running_rate_refuses_any_unit or unit != phase.unit):
+                raise Refused(NOT_NOW)
+            self._change_rate(read_number(text), "wire")
+        self.motions.wire_rate_ml_h = self._rate_ml_h(self.phase_number)
+
+    def _choose_rate(self, rate: float, unit: str) -> None:
+        if not self._in_bounds(rate * ML_PER_H[unit]):
+            raise Refused(OUT_OF_RANGE)
+        self.current.rate, self.current.unit = rate, unit
+        self._live_rate.pop(self.selected, None)
 
     def _change_rate(self, rate: float, author: str) -> None:
         phase = self.current
@@ -395,11 +409,26 @@ class Panel:
         """Set the rate at the keypad, in any state in which the keypad would allow it."""
         if self.settings.flags["LOC"]:
             raise Refused("keypad locked")
-        rate = float(show_number(rate_ml_h / ML_PER_H[self.current.unit]))
+        unit = self.current.unit
+        rate = float(show_number(rate_ml_h / ML_PER_H[unit]))
         if self.state in PUMPING:
             self._change_rate(rate, "keypad")
+        elif self.state in STANDING:
+            self._choose_rate(rate, unit)
         else:
-            self.set_rate(show_number(rate), None)
+            raise Refused(NOT_NOW)
+
+    def run_away(self, rate_ml_h: float) -> None:
+        """A fault of the pump's own electronics: it runs at this rate, and says so, though nobody asked for it."""
+        rate = float(show_number(rate_ml_h / ML_PER_H[self.current.unit]))
+        if self.state not in PUMPING:
+            self._need_standing()
+            if not self._in_bounds(rate_ml_h):
+                raise Refused(OUT_OF_RANGE)
+            self._live_rate[self._phase if self.state is State.PAUSED else 1] = rate
+            self.run(author=FAULT)
+        else:
+            self._change_rate(rate, FAULT)
 
     def _key_faster(self) -> None:
         self.dial_rate(self.rate() * ML_PER_H[self.current.unit] * (1 + KEY_STEP))

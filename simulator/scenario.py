@@ -64,6 +64,7 @@ class Action:
 ACTIONS: dict[str, Action] = {
     "press": Action({"key": Value("a key", choices=tuple(KEYS))}),
     "set_rate": Action({"ml_h": Value("a rate in mL/h above 0", above=0)}),
+    "run_away": Action({"ml_h": Value("a rate in mL/h above 0", above=0)}),
     "occlude": Action(may=FOR),
     "release": Action(),
     "stall": Action(),

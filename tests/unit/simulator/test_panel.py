@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from simulator.invented import Invented
-from simulator.panel import KEYS, Panel, State
+from simulator.panel import FAULT, KEYS, Panel, State
 from simulator.physics import Body
 from simulator.program import Refused, Settings, read_number, show_number
 
@@ -125,7 +125,48 @@ def test_volume_is_attributed_to_whoever_moved_the_motor() -> None:
     panel.advance(60)
     panel.set_rate("60", None)
     panel.advance(60)
-    assert panel.plunger_by == pytest.approx({"wire": 2.0, "keypad": 2.0})
+    assert panel.motions.by == pytest.approx({"wire": 2.0, "keypad": 2.0})
+
+
+def test_each_motion_tells_who_began_it_how_fast_and_under_which_limit() -> None:
+    panel = pump()
+    panel.set_volume("5")
+    panel.set_rate("60", None)
+    panel.press("run")
+    panel.advance(60)
+    panel.set_rate("120", None)
+    panel.advance(60)
+    panel.stop()
+    panel.dial_rate(30.0)
+    panel.run()
+    panel.advance(60)
+    told = [(motion.by, motion.started_by, motion.rate_ml_h, motion.wire_rate_ml_h) for motion in panel.motions.last]
+    assert told == [("keypad", "keypad", 60, 60), ("wire", "keypad", 120, 60), ("wire", "wire", 30, 120)]
+    assert [motion.limit_ml for motion in panel.motions.last] == pytest.approx([5.0, 4.0, 2.0])
+    assert [motion.plunger_ml for motion in panel.motions.last] == pytest.approx([1.0, 2.0, 0.5])
+
+
+def test_a_pump_that_runs_away_starts_or_races_and_shows_the_rate_it_runs_at() -> None:
+    panel = pump()
+    panel.run_away(90.0)
+    panel.advance(60)
+    assert (panel.state, panel.rate()) == (State.INFUSING, 90.0)
+    assert panel.motions.by == pytest.approx({FAULT: 1.5})
+    panel.set_rate("60", None)
+    panel.run_away(120.0)
+    panel.advance(30)
+    assert panel.motions.by == pytest.approx({FAULT: 2.5})
+    assert panel.motions.last[-1].started_by == FAULT
+    assert panel.motions.last[-1].wire_rate_ml_h == 60
+    panel.stop()
+    assert not panel.body.turning
+
+
+def test_a_pump_in_alarm_does_not_run_away() -> None:
+    panel = pump()
+    panel.stall()
+    with pytest.raises(Refused):
+        panel.run_away(90.0)
 
 
 def test_without_power_fail_restart_a_power_cut_ends_the_run() -> None:
@@ -146,7 +187,7 @@ def test_with_power_fail_restart_the_pump_goes_on_by_itself_with_alarm_r() -> No
     panel.power_on()
     assert (panel.state, panel.alarm) == (State.INFUSING, "R")
     panel.advance(60)
-    assert panel.plunger_by == pytest.approx({"power return": 1.0})
+    assert panel.motions.by == pytest.approx({"power return": 1.0})
 
 
 def test_a_later_phase_without_a_rate_is_a_program_error() -> None:
@@ -274,7 +315,7 @@ class PanelMachine(RuleBasedStateMachine):
 
     @invariant()
     def attribution_adds_up(self) -> None:
-        assert sum(self.panel.plunger_by.values()) == pytest.approx(self.panel.body.plunger_ml, abs=1e-9)
+        assert sum(self.panel.motions.by.values()) == pytest.approx(self.panel.body.plunger_ml, abs=1e-9)
 
 
 TestPanelMachine = PanelMachine.TestCase
