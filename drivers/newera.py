@@ -143,13 +143,13 @@ class NewEraPump:
         letter = frame.data.decode("ascii")
         return Taken(notice=PumpAlarm(ALARMS.get(letter, UNKNOWN_ALARM), f"A?{letter}"), consumed=not asking)
 
-    def connect(self) -> Dialogue[Identity]:
-        """Find the pump in either mode; while it stands, put it into the configured one."""
+    def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
+        """Find the pump in either mode; while it stands, put it into the configured one unless it is hands off."""
         # Safe for a pump that is infusing: all that goes out then are questions. SAF is written only while the pump
         # stands, because on a running pump it would start a watchdog that stops a delivery nobody here is minding.
         # A pump already in Safe mode is fed by any question, as by every later poll.
         status = yield from self._find()
-        if MOTIONS[status] is Motion.STANDING:
+        if MOTIONS[status] is Motion.STANDING and not hands_off:
             yield from self._twice(partial(self._choose_mode, self._watchdog_s))
         _, version = yield from self._twice(partial(self._query, "VER", VERSION))
         readings = []

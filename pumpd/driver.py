@@ -292,8 +292,11 @@ class Pump(Protocol):
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         """See every frame first: pure and instant. `asking` tells whether a dialogue waits for an answer."""
 
-    def connect(self) -> Dialogue[Identity]:
-        """Find out who answers, without changing delivery. Run after each open, and before each start."""
+    def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
+        """Find out who answers, without changing delivery. Run after each open, and before each start.
+
+        `hands_off`: change nothing at all, such as the mode of the line; the pump was released to whoever stands there.
+        """
 
     def keep_alive(self) -> KeepAlive | None:
         """The watchdog's food, or None where there is no watchdog."""

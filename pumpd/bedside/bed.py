@@ -245,6 +245,7 @@ class Bed:
         elif not self._unconfirmed_set:
             self._unconfirmed_set = True
             self._unconfirmed.set(now + self._confirm_within_s)
+        self.link.hands_off = state.released
         if not state.should_move or UNPROVED in state.conditions:
             self.link.stand_down()
 
@@ -320,7 +321,7 @@ class Bed:
     async def _ask_again(self) -> None:
         """A pump is not proved: was it only damage on the line? The same answer again is no news."""
         try:
-            identity = await self.link.perform(self.link.pump.connect)
+            identity = await self.link.perform(self.link.connect)
         except PumpError:
             return
         if identity != self.state.connected:
@@ -335,7 +336,7 @@ class Bed:
     async def _read(self) -> None:
         try:
             if self._identify:
-                self.feed(ev.LinkUp(await self.link.perform(self.link.pump.connect)))
+                self.feed(ev.LinkUp(await self.link.perform(self.link.connect)))
                 self._identify = False
             report = await self.link.perform(self.link.pump.read)
         except PumpError as error:
@@ -417,6 +418,8 @@ class Bed:
                 self.say_telemetry()
             case wire.PumpTold(alarm=alarm):
                 self.feed(ev.PumpTold(alarm))
+            case wire.UnaskedAnswers():
+                self.feed(ev.UnaskedAnswers())
             case wire.LinkPhase():
                 self.display.link(event)
                 self.display.connection(self._heard_at)

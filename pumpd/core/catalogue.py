@@ -1,4 +1,4 @@
-"""Every alarm pumpd can raise: how urgent it is, whether it latches, what it says and what to do. Pure."""
+"""Every alarm pumpd can raise: how urgent it is, whether it latches, what it says, why, and what to do. Pure."""
 
 from __future__ import annotations
 
@@ -10,168 +10,240 @@ PATIENT, TECHNICAL = "patient", "technical"
 
 
 class Entry(NamedTuple):
-    """One condition: how urgent it is, whether it latches, and what to do."""
+    """One condition. The order of the fields is the order in which a row is read."""
 
     priority: str
     kind: str
     latching: bool
     text: str
-    action: str
+    action: str  # what to do
+    cause: str  # the likely one; a sentence
+    source: str  # rules S of docs/safety.md, requirements R as docs/clinical.md quotes them, under Alarms
+    mdc: int | None = None  # the event code of IEEE 11073-10101, where docs/clinical.md has one
+    settles: bool = False  # it comes and goes with a loose contact: gone only when it stays away (see `alarms`)
 
 
+# A table is read across its rows, so each keeps its five lines.
+# fmt: off
 CATALOGUE: dict[str, Entry] = {
     # the rate and the volume
-    "rate_above_plan": Entry(
-        HIGH,
-        PATIENT,
-        True,
+    "rate_above_plan": Entry(HIGH, PATIENT, True,
         "Rate above plan; it was set down",
         "Check who raised the rate at the pump; watch the patient.",
-    ),
-    "rate_not_set": Entry(
-        HIGH, PATIENT, True, "The rate could not be set down; the pump is being stopped", "Stop the pump at its keypad."
-    ),
-    "rate_below_plan": Entry(MEDIUM, PATIENT, False, "Rate below plan", "Restore the rate, or accept it."),
-    "stopped_at_pump": Entry(HIGH, PATIENT, False, "Infusion stopped at the pump", "Find out why; resume or end."),
-    "restarted_at_keypad": Entry(
-        MEDIUM,
-        PATIENT,
-        True,
+        "Somebody raised the rate at the pump's keypad, or the pump took another rate than the one sent.",
+        "S2, S6; R5.1.0(3), R6.4.0(2)"),
+    "rate_not_set": Entry(HIGH, PATIENT, True,
+        "The rate could not be set down; the pump is being stopped",
+        "Stop the pump at its keypad.",
+        "The pump refused or did not confirm the lower rate.",
+        "S2, S4; R5.1.0(3)"),
+    "rate_below_plan": Entry(MEDIUM, PATIENT, False,
+        "Rate below plan",
+        "Restore the rate, or accept it.",
+        "Somebody lowered the rate at the pump's keypad.",
+        "S2; R6.4.0(3)"),
+    "stopped_at_pump": Entry(HIGH, PATIENT, False,
+        "Infusion stopped at the pump",
+        "Find out why; resume or end.",
+        "The pump stands though it should infuse, and told no alarm: its stop key, most likely.",
+        "S3; R6.4.0(3)"),
+    "restarted_at_keypad": Entry(MEDIUM, PATIENT, True,
         "Infusion was started at the pump's keypad",
         "Tell the room: the session goes on from here.",
-    ),
-    "infusing_against_plan": Entry(
-        HIGH,
-        PATIENT,
-        True,
+        "The pump was stopped at its keypad and started there again.",
+        "S3; R6.4.2(1)"),
+    "infusing_against_plan": Entry(HIGH, PATIENT, True,
         "The pump moves against the plan; it is being stopped",
         "Stop the pump at its keypad if it still moves.",
-    ),
-    "unplanned_function": Entry(
-        HIGH,
-        PATIENT,
-        True,
+        "The pump was started at its keypad while it must stand.",
+        "S2, S3; R6.4.0(2)"),
+    "unplanned_function": Entry(HIGH, PATIENT, True,
         "Bolus, purge, KVO or withdrawal; the pump is being stopped",
         "Stop the pump at its keypad; watch the patient.",
-    ),
-    "plan_limit_reached": Entry(
-        MEDIUM,
-        PATIENT,
-        True,
+        "A key of the pump, or a programme of its own.",
+        "S2; R5.1.0(5), R6.4.0(4)"),
+    "plan_limit_reached": Entry(MEDIUM, PATIENT, True,
         "The planned volume was reached; the pump was stopped",
         "Check that the pump stands; compare its own volume.",
-    ),
-    "short_of_plan": Entry(MEDIUM, PATIENT, False, "The pump ended short of the plan", "Finish the dose, or end."),
-    "late_and_short": Entry(
-        MEDIUM,
-        PATIENT,
-        False,
+        "The whole planned volume is in and the pump had not ended by itself.",
+        "S1; R5.2.0(5)"),
+    "short_of_plan": Entry(MEDIUM, PATIENT, False,
+        "The pump ended short of the plan",
+        "Finish the dose, or end.",
+        "The pump stopped by itself at the end, with volume missing.",
+        "S6; R6.4.0(3)"),
+    "late_and_short": Entry(MEDIUM, PATIENT, False,
         "Later than the computed end, and short of the plan",
         "Check the line; restore, accept, or end.",
-    ),
-    "volumes_apart": Entry(
-        MEDIUM, PATIENT, False, "Planned, integrated and counted volume differ", "Check syringe size and line."
-    ),
-    "volumes_far_apart": Entry(
-        HIGH,
-        PATIENT,
-        True,
+        "The pump gave less than its rate says: a slipping plunger, a slow pump, time lost unseen.",
+        "S6; R6.4.0(3)"),
+    "volumes_apart": Entry(MEDIUM, PATIENT, False,
+        "Planned, integrated and counted volume differ",
+        "Check syringe size and line.",
+        "A wrong syringe size, a counter that was reset, or a pump off its rate.",
+        "S6; R6.1.0(1)"),
+    "volumes_far_apart": Entry(HIGH, PATIENT, True,
         "Planned, integrated and counted volume differ widely",
         "Check syringe size and line; stop if in doubt.",
-    ),
-    "no_flow": Entry(
-        HIGH, PATIENT, False, "The pump says it infuses, but its counter stands", "Check line, clamps and plunger."
-    ),
-    "infusing_unknown_session": Entry(
-        HIGH, PATIENT, False, "The pump infuses and no session is known; it is not touched", "Stop it, or leave it."
-    ),
-    "infusing_after_release": Entry(
-        MEDIUM, PATIENT, False, "The released pump infuses; it is not touched", "Check who uses the pump."
-    ),
+        "As above, by more than 5 % of the plan.",
+        "S6; R6.1.0(1), R6.4.0(2)"),
+    "no_flow": Entry(HIGH, PATIENT, False,
+        "The pump says it infuses, but its counter stands",
+        "Check line, clamps and plunger.",
+        "The plunger is not driven: clutch open, syringe not seated, counter stuck.",
+        "S6; R6.4.0(3)"),
+    "infusing_unknown_session": Entry(HIGH, PATIENT, False,
+        "The pump infuses and no session is known; it is not touched",
+        "Stop it, or leave it.",
+        "Somebody uses the pump without pumpd, or the journal is lost.",
+        "S10; R6.4.0(2)"),
+    "infusing_after_release": Entry(MEDIUM, PATIENT, False,
+        "The released pump infuses; it is not touched",
+        "Check who uses the pump.",
+        "Somebody uses the pump after it was released.",
+        "S10"),
+    "near_end": Entry(LOW, PATIENT, False,
+        "The dose is nearly complete",
+        "Be at the bed for the end.",
+        "By rate and volume the end is near.",
+        "R5.2.0(5), R6.4.2(1)"),
+    "near_empty": Entry(LOW, PATIENT, False,
+        "The container is nearly empty, before the dose is complete",
+        "Make the next one ready.",
+        "Less is left in the container than the plan still needs, or hardly more than nothing.",
+        "R6.8.0(9)"),
+    "container_empty": Entry(HIGH, PATIENT, True,
+        "The container is empty by the pump's count; the pump is being stopped",
+        "Look at the container; fit another one, or end.",
+        "What was filled in is used up.",
+        "R6.8.0(10)", mdc=197194),
+    "repeated_stop": Entry(HIGH, PATIENT, True,
+        "The same alarm has stopped the pump three times within ten minutes",
+        "Find the cause before anything else; only a prescriber can resume.",
+        "The cause of the alarm was not removed before the infusion was started again.",
+        "R6.5.0(18)"),
+    "long_pause": Entry(LOW, PATIENT, False,
+        "Paused for more than 15 minutes",
+        "Call a prescriber, who alone can resume now; or end.",
+        "Nobody resumed or ended the session.",
+        "R6.4.2(1)"),
+    "free_flow": Entry(HIGH, PATIENT, True,
+        "The pump reports free flow; it is being stopped",
+        "Close the clamp now; watch the patient.",
+        "The container empties by itself: a clamp or the pump's door is open, or the line siphons.",
+        "R6.4.0(2)", mdc=197206),
+    "second_master": Entry(HIGH, TECHNICAL, True,
+        "Something else speaks to the pump on its line",
+        "Unplug whatever else is connected to the pump; check the rate at its display.",
+        "Another program or device is on the pump's line.",
+        "S15"),
     # the orders
-    "stop_not_confirmed": Entry(
-        HIGH, TECHNICAL, True, "STOP NOT CONFIRMED: stop at the pump", "Stop it at its keypad."
-    ),
-    "limit_not_set": Entry(
-        MEDIUM,
-        TECHNICAL,
-        False,
+    "stop_not_confirmed": Entry(HIGH, TECHNICAL, True,
+        "STOP NOT CONFIRMED: stop at the pump",
+        "Stop it at its keypad.",
+        "No reading said that the pump stands in the time a stop may take.",
+        "S5; R6.2.0(2)"),
+    "limit_not_set": Entry(MEDIUM, TECHNICAL, False,
         "The pump's own volume limit could not be lowered",
         "Do not use the pump's keypad; pause and resume from here.",
-    ),
-    "unarmed": Entry(LOW, TECHNICAL, False, "The pump must be armed again", "Arm again before the start."),
+        "The pump refused or did not confirm its new volume limit.",
+        "S1; R5.2.0(4)"),
+    "unarmed": Entry(LOW, TECHNICAL, False,
+        "The pump must be armed again",
+        "Arm again before the start.",
+        "A change at the pump, a lost line, a restart, or more than 15 minutes since arming.",
+        "S8; R7.4.0(1)"),
     # the line and the pump
-    "comms_lost_pump": Entry(
-        HIGH, TECHNICAL, True, "The pump does not answer: what it gives is unknown", "Go to the pump and look."
-    ),
-    "pump_not_connected": Entry(LOW, TECHNICAL, False, "The pump is not connected", "Check cable and power."),
-    "pump_not_proved": Entry(
-        HIGH, TECHNICAL, True, "Another pump may be at the port: no order is sent", "Check the cable; stop at the pump."
-    ),
-    "pump_power_lost": Entry(
-        HIGH, TECHNICAL, True, "The pump's power was interrupted", "Check the mains cable, then resume or end."
-    ),
-    "motor_stalled": Entry(
-        HIGH,
-        PATIENT,
-        True,
+    "comms_lost_pump": Entry(HIGH, TECHNICAL, True,
+        "The pump does not answer: what it gives is unknown",
+        "Go to the pump and look.",
+        "Cable, plug or adapter, or the pump is off.",
+        "S7; R7.4.0(5)", mdc=196748, settles=True),
+    "pump_not_connected": Entry(LOW, TECHNICAL, False,
+        "The pump is not connected",
+        "Check cable and power.",
+        "The pump is off or unplugged; no session needs it.",
+        "S7", mdc=196748, settles=True),
+    "pump_not_proved": Entry(HIGH, TECHNICAL, True,
+        "Another pump may be at the port: no order is sent",
+        "Check the cable; stop at the pump.",
+        "Plugs were swapped, or settings were changed while nobody saw the pump.",
+        "S15"),
+    "pump_power_lost": Entry(HIGH, TECHNICAL, True,
+        "The pump's power was interrupted",
+        "Check the mains cable, then resume or end.",
+        "The mains were cut or the pump was switched off and on.",
+        "S3; R6.4.1(3)"),
+    "motor_stalled": Entry(HIGH, PATIENT, True,
         "Motor stalled: line occluded or syringe at its end",
         "Check line, clamps and syringe; release pressure away from the patient.",
-    ),
-    "pump_watchdog_expired": Entry(
-        HIGH,
-        TECHNICAL,
-        True,
+        "Closed clamp, kinked line, blocked needle, or the plunger is at its end.",
+        "S3; R6.1.0(2)", mdc=196940),
+    "pump_watchdog_expired": Entry(HIGH, TECHNICAL, True,
         "The pump stopped itself: it did not hear from us",
         "Check cable and program, then resume or end.",
-    ),
-    "pump_program_error": Entry(
-        HIGH, TECHNICAL, True, "The pump reports a programme error", "End the session; program the pump anew."
-    ),
-    "pump_alarm_unknown": Entry(
-        HIGH, TECHNICAL, True, "The pump reports an alarm that is not known", "Read the pump's display."
-    ),
+        "The line was cut, or the program stood still, for longer than the pump waits.",
+        "S3, S16; R7.4.0(2)"),
+    "pump_program_error": Entry(HIGH, TECHNICAL, True,
+        "The pump reports a programme error",
+        "End the session; program the pump anew.",
+        "The pump found its own programme faulty.",
+        "S3; R7.4.0(5)"),
+    "pump_alarm_unknown": Entry(HIGH, TECHNICAL, True,
+        "The pump reports an alarm that is not known",
+        "Read the pump's display.",
+        "The pump told an alarm that its documents do not list.",
+        "S3; R6.4.0(1)"),
     # ourselves
-    "daemon_restarted": Entry(
-        MEDIUM,
-        TECHNICAL,
-        False,
+    "daemon_restarted": Entry(MEDIUM, TECHNICAL, False,
         "The program was restarted; the session is being checked",
         "Look at the pump; the session is taken up by itself.",
-    ),
-    "lease_lapsed": Entry(
-        HIGH, TECHNICAL, True, "Supervision faltered; the pump was stopped", "Look at the pump, then resume or end."
-    ),
-    "bed_failed": Entry(
-        HIGH,
-        TECHNICAL,
-        True,
+        "The program or the machine ended and came back.",
+        "S10; R7.4.0(1)"),
+    "lease_lapsed": Entry(HIGH, TECHNICAL, True,
+        "Supervision faltered; the pump was stopped",
+        "Look at the pump, then resume or end.",
+        "The program did not judge a reading in time.",
+        "S16; R7.4.0(2)"),
+    "bed_failed": Entry(HIGH, TECHNICAL, True,
         "The bed's supervision failed and was restarted",
         "Look at the pump, then resume or end; tell the technician.",
-    ),
-    "monitor_only": Entry(
-        HIGH,
-        TECHNICAL,
-        True,
+        "A fault in the program.",
+        "S16; R7.4.0(5)"),
+    "monitor_only": Entry(HIGH, TECHNICAL, True,
         "Supervision failed too often: the pump is only watched",
         "Stop at the pump. Reset this alarm to be supervised again.",
-    ),
-    "stopped_by_shutdown": Entry(
-        HIGH, TECHNICAL, True, "The program was shut down; the pump was stopped", "Resume after the start, or end."
-    ),
-    "journal_unavailable": Entry(
-        HIGH,
-        TECHNICAL,
-        False,
+        "Three faults of the program within ten minutes.",
+        "S16; R7.4.0(5)"),
+    "stopped_by_shutdown": Entry(HIGH, TECHNICAL, True,
+        "The program was shut down; the pump was stopped",
+        "Resume after the start, or end.",
+        "Somebody shut the program or the machine down.",
+        "S10"),
+    "journal_unavailable": Entry(HIGH, TECHNICAL, False,
         "The journal cannot be written: nothing can be started",
         "Tell the technician: disk full or broken.",
-    ),
-    "bus_lost": Entry(
-        LOW, TECHNICAL, False, "The message broker does not answer: displays are blind", "Check the network."
-    ),
-    "second_station": Entry(HIGH, TECHNICAL, True, "Another program uses this station's id", "Stop one of them."),
-    "command_retained": Entry(
-        LOW, TECHNICAL, True, "A command was stored in the broker; it was refused and removed", ""
-    ),
-    "annunciator_failed": Entry(MEDIUM, TECHNICAL, False, "The local sounder does not work", "Stay at the bed."),
+        "The disk is full, broken or hangs.",
+        "S9; R6.6.0(1)"),
+    "bus_lost": Entry(LOW, TECHNICAL, False,
+        "The message broker does not answer: displays are blind",
+        "Check the network.",
+        "The broker is down or the network is cut.",
+        "S13; R6.7.0(6)", settles=True),
+    "second_station": Entry(HIGH, TECHNICAL, True,
+        "Another program uses this station's id",
+        "Stop one of them.",
+        "Two programs were configured with one id.",
+        "S13"),
+    "command_retained": Entry(LOW, TECHNICAL, True,
+        "A command was stored in the broker; it was refused and removed",
+        "Tell the technician who sent it.",
+        "A sender published a command with the retain flag.",
+        "S12"),
+    "annunciator_failed": Entry(MEDIUM, TECHNICAL, False,
+        "The local sounder does not work",
+        "Stay at the bed.",
+        "Loudspeaker, terminal or player do not work.",
+        "S13; R6.4.3(1)", settles=True),
 }
+# fmt: on

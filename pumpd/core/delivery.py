@@ -11,6 +11,8 @@ from decimal import Decimal
 from pumpd.core import events as ev
 from pumpd.core import watch
 from pumpd.core.limits import rate_ceiling
+from pumpd.core.remaining import mind_what_is_left
+from pumpd.core.repeated import stopped_too_often
 from pumpd.core.state import Phase
 from pumpd.core.taken import well
 from pumpd.core.therapy import behind, secure
@@ -23,6 +25,7 @@ ABOVE_TIMES = 3
 LATE_LEAST_S = 30.0  # later than the computed end by the larger of 30 s ...
 LATE_SHARE = 0.02  # ... and 2 %
 SHORT_SHARE = Decimal("0.01")  # less than 1 % missing counts as complete
+RUNNING_OUT = ("near_end", "near_empty")
 SHORT_STEPS = 2  # ... or two counter steps
 APART = (
     (watch.APART_SHARE, "apart_since", "volumes_apart"),
@@ -33,7 +36,7 @@ APART = (
 def complete(turn: Turn) -> None:
     """The dose is in: secure the pump."""
     turn.become(completed=True, hold=None)
-    turn.clear("rate_below_plan", "late_and_short", "volumes_apart", "volumes_far_apart", "no_flow")
+    turn.clear("rate_below_plan", "late_and_short", "volumes_apart", "volumes_far_apart", "no_flow", *RUNNING_OUT)
     turn.go(Phase.ENDING)
     if turn.state.halt is None and turn.state.pending is None:
         secure(turn)
@@ -55,9 +58,15 @@ def tighten(turn: Turn) -> None:
 def follow(turn: Turn, report: PumpReport) -> None:
     """Infusing as planned? Rate, volumes and end are compared; what is above is lowered, what is below is told."""
     if turn.state.told:  # it stopped and was started again between two polls: its limit counts from zero again
-        turn.become(told=(), limit_covers=False)
+        turn.become(limit_covers=False)
+        if stopped_too_often(turn):
+            return
+        turn.become(told=())
         well(turn)
     if _enough(turn):
+        return
+    mind_what_is_left(turn, report.rate)
+    if turn.state.phase is not Phase.RUNNING:
         return
     if turn.state.pending is None:
         _compare_rate(turn, report)

@@ -12,6 +12,7 @@ from pumpd.core import events as ev
 from pumpd.core import watch
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.delivery import complete, follow, lateness, small, tighten
+from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import regain_sight
 from pumpd.core.state import Phase, Sight
 from pumpd.core.taken import begun, half_loaded, rate_set, well
@@ -19,8 +20,6 @@ from pumpd.core.therapy import over, secure, unarm
 from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
-
-PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
 
 
 def on_report(turn: Turn, event: ev.PumpReported) -> None:
@@ -131,11 +130,13 @@ def _stood(turn: Turn) -> None:
     if missing <= small(turn):
         complete(turn)
         return
+    if stopped_too_often(turn):
+        return
     if elapsed >= turn.plan.seconds + lateness(turn):
         turn.alarm("short_of_plan", missing_ml=missing.value)
         turn.pause("the pump stopped short of the plan", by_pump=True)
     else:
-        pressure = bool(PRESSURE_ALARMS.intersection(state.told))
+        pressure = turn.pressure_told
         reason = ", ".join(CATALOGUE[code].text for code in state.told) or "stopped at the pump"
         if not state.told:  # else the pump's own alarm stands and says why: one condition, one alarm
             turn.alarm("stopped_at_pump", missing_ml=missing.value)
@@ -165,7 +166,7 @@ def _restarted_at_keypad(turn: Turn, report: PumpReport) -> None:
     """A person's act, so the session goes on; but the pump's own limit may have begun again from zero."""
     turn.drop_pending("differs", "the pump was started at its keypad")
     turn.alarm("restarted_at_keypad", rate=report.rate)
-    turn.clear("stopped_at_pump", "short_of_plan")
+    turn.clear("stopped_at_pump", "short_of_plan", "long_pause")
     well(turn)
     turn.become(hold=None, run_since=turn.now, enforced=turn.planned_rate)
     turn.go(Phase.RUNNING)

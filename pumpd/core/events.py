@@ -209,6 +209,11 @@ class PumpTold:
 
 
 @dataclass(frozen=True, slots=True)
+class UnaskedAnswers:
+    """The pump answered questions that nobody here has asked, more than once: somebody else speaks to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkUp:
     """Somebody answers at the port. Not yet proved to be our pump (S15)."""
 
@@ -288,6 +293,7 @@ Event: TypeAlias = (
     | StandbyOrdered
     | PumpReported
     | PumpTold
+    | UnaskedAnswers
     | LinkUp
     | LinkDown
     | OrderDone

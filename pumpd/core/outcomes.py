@@ -56,6 +56,9 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
         volumes=volumes,
         report=report,
         told=(),
+        plan=pending.plan or turn.state.plan,
+        rules=replace(turn.rules, fitted=pending.fitted or turn.rules.fitted),
+        fitted_counted=volumes.counted,
     )
     well(turn)
     if turn.state.phase is Phase.PLANNED:

@@ -15,17 +15,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pumpd.core import events as ev
+from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.delivery import predicted_end, stop_at_predicted_end
 from pumpd.core.enforce import on_report
 from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
 from pumpd.core.sight import POWER_LOST, link_down, link_up, restarted
 from pumpd.core.state import Phase, Sight, State
-from pumpd.core.therapy import ORDERS, UNARM_AFTER_S, offer, over, unarm
+from pumpd.core.therapy import LONG_PAUSE_S, ORDERS, UNARM_AFTER_S, offer, over, unarm
 from pumpd.core.turn import Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED
 ENDING, OBSERVING, ENDED, ABORTED = Phase.ENDING, Phase.OBSERVING, Phase.ENDED, Phase.ABORTED
 RECOVERING = Phase.RECOVERING
+
+STOPPED_AT_ONCE = frozenset({"free_flow"})  # told by a pump that may not stop for it by itself
 
 Targets = frozenset[Phase]
 
@@ -107,7 +110,8 @@ WORLD: dict[type, dict[Phase, Targets]] = {
         OBSERVING: _to(ENDED, ABORTED),
         RECOVERING: _to(RUNNING, PAUSED, ENDING),
     },
-    ev.PumpTold: {},
+    ev.PumpTold: {RUNNING: _to(PAUSED), RECOVERING: _to(PAUSED)},
+    ev.UnaskedAnswers: {},
     ev.LinkUp: {},
     ev.LinkDown: {ARMED: _to(PLANNED)},
     ev.OrderDone: {
@@ -186,6 +190,8 @@ def wake_at(turn: Turn) -> float | None:
         return state.armed_at + UNARM_AFTER_S
     if state.phase is OBSERVING and state.observed_from is not None:
         return state.observed_from + turn.rules.observation_s
+    if state.phase is PAUSED and state.hold is not None and "long_pause" not in state.conditions:
+        return state.hold.at + LONG_PAUSE_S
     if state.phase is RUNNING and state.sight is Sight.SEEING:
         return predicted_end(turn)
     return None
@@ -199,6 +205,8 @@ def _tick(turn: Turn, _event: ev.Tick) -> None:
         unarm(turn, f"armed for more than {UNARM_AFTER_S / 60:.0f} minutes")
     elif turn.state.phase is OBSERVING:
         over(turn)
+    elif turn.state.phase is PAUSED:
+        turn.alarm("long_pause")
     else:
         stop_at_predicted_end(turn)
 
@@ -208,6 +216,15 @@ def _pump_told(turn: Turn, event: ev.PumpTold) -> None:
         return  # every pump says so when it is switched on; it means something once it was armed
     turn.become(told=tuple(dict.fromkeys((*turn.state.told, event.alarm.code))))
     turn.alarm(event.alarm.code, native=event.alarm.native)
+    if event.alarm.code in STOPPED_AT_ONCE and turn.state.phase in (RUNNING, RECOVERING):
+        turn.pause(CATALOGUE[event.alarm.code].text, by_pump=False)
+        turn.halt()
+
+
+def _unasked_answers(turn: Turn, _event: ev.UnaskedAnswers) -> None:
+    """What it means stays until a person resets it; whether it goes on nobody can see."""
+    turn.alarm("second_master")
+    turn.clear("second_master")
 
 
 def _lease_lapsed(turn: Turn, _event: ev.LeaseLapsed) -> None:
@@ -229,6 +246,7 @@ HANDLERS: dict[type, Callable[..., None]] = {
     **ORDERS,
     ev.PumpReported: on_report,
     ev.PumpTold: _pump_told,
+    ev.UnaskedAnswers: _unasked_answers,
     ev.LinkUp: link_up,
     ev.LinkDown: link_down,
     ev.OrderDone: order_done,

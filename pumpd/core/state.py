@@ -8,7 +8,7 @@ from enum import Enum
 from pumpd.core.events import Begin, By, Order, Rules
 from pumpd.core.plan import Plan
 from pumpd.core.watch import ZERO, Volumes
-from pumpd.driver import Identity, PumpReport, Settings
+from pumpd.driver import Fitted, Identity, PumpReport, Settings
 from pumpd.units import Ml, MlPerHour
 
 
@@ -44,6 +44,7 @@ class Pending:
     since: float
     uncertain: bool = False
     plan: Plan | None = None  # becomes the plan when the order is done
+    fitted: Fitted | None = None  # ... and what can be set with the container of that plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Hold:
     by_pump: bool
     at: float
     needs_pressure_release: bool = False
+    needs_prescriber: bool = False  # at once; a long pause needs one too
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,14 @@ class State:
     ordered: MlPerHour | None = None  # the rate pumpd last set
     enforced: MlPerHour | None = None  # the plan's rate at the last comparison; differs when a step begins
     armed_counted: Ml = ZERO  # what was counted when the pump was armed
+    fitted_counted: Ml = ZERO  # ... and when the present container was fitted
     limit_covers: bool = False  # the pump's own limit ends the infusion within the plan
     pending: Pending | None = None
     halt: HaltLatch | None = None
     orders: int = 0
     hold: Hold | None = None
     told: tuple[str, ...] = ()  # alarms the pump told since it was last seen well
+    stopped_by: tuple[tuple[str, float], ...] = ()  # the pump's own alarms that stopped it lately, and when
     above_at: tuple[float, ...] = ()  # when the rate was found above plan
     apart_since: float | None = None
     apart_high_since: float | None = None

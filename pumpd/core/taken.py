@@ -19,6 +19,9 @@ WHY_IT_STOOD = (
     "lease_lapsed",
     "stopped_by_shutdown",
     "daemon_restarted",
+    "container_empty",
+    "repeated_stop",
+    "long_pause",
 )
 
 

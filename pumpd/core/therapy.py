@@ -116,6 +116,8 @@ def _why_not_resume(turn: Turn, by: ev.By, released: bool, recalculate: bool = F
     if hold.needs_pressure_release and not released:
         words = "line pressure may be trapped: release it away from the patient, resume and confirm `pressure_released`"
         return "not_confirmed", words
+    if hold.needs_prescriber and by.role != PRESCRIBER:
+        return "not_allowed", f"{hold.reason}: a {PRESCRIBER} must resume"
     if turn.now - hold.at > LONG_PAUSE_S and by.role != PRESCRIBER:
         return "not_allowed", f"paused for more than {LONG_PAUSE_S / 60:.0f} minutes: a {PRESCRIBER} must resume"
     if recalculate and hold.needs_pressure_release:
@@ -344,10 +346,9 @@ def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
         turn.refuse(event.by, *(problem or ("limit", "")))
         return
     prescription = replace(turn.plan.prescription, container=event.container)
-    rate = turn.planned_rate
-    turn.become(plan=replace(turn.plan, prescription=prescription), rules=replace(turn.rules, fitted=event.fitted))
+    plan, rate = replace(turn.plan, prescription=prescription), turn.planned_rate
     diameter, lock = event.container.diameter_mm, turn.rules.keypad_lock
-    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by)
+    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by, plan, event.fitted)
 
 
 def end(turn: Turn, event: ev.EndOrdered) -> None:

@@ -16,6 +16,7 @@ from pumpd.units import Ml, MlPerHour
 
 _changed = changer(State)
 
+PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
 NOT_SENT = 0  # the number of a stop that waits; orders count from 1
 
 
@@ -75,6 +76,11 @@ class Turn:
         settable = (fitted or self.rules.fitted).limits.down(rest.value)
         return None if settable is None else Ml(settable)
 
+    @property
+    def pressure_told(self) -> bool:
+        """The pump told an alarm that may leave the line under pressure."""
+        return not PRESSURE_ALARMS.isdisjoint(self.state.told)
+
     # --- alarms ---
 
     def alarm(self, code: str, **values: object) -> None:
@@ -104,11 +110,17 @@ class Turn:
 
     # --- orders ---
 
-    def order(self, make: Callable[[int], Order], by: By | None = None, plan: Plan | None = None) -> None:
-        """Send an order to the pump; one at a time, a stop apart. `plan` becomes the plan when it is done."""
+    def order(
+        self,
+        make: Callable[[int], Order],
+        by: By | None = None,
+        plan: Plan | None = None,
+        fitted: Fitted | None = None,
+    ) -> None:
+        """Send an order to the pump; one at a time, a stop apart. `plan` and `fitted` hold once it is done."""
         number = self.state.orders + 1
         order = make(number)
-        self.become(orders=number, pending=Pending(order, by, self.now, plan=plan))
+        self.become(orders=number, pending=Pending(order, by, self.now, plan=plan, fitted=fitted))
         self.effects.append(order)
         self.answer(by, "accepted")
 
@@ -154,7 +166,10 @@ class Turn:
             self.stop_clock()
         self.become(phase=phase)
 
-    def pause(self, reason: str, *, by_pump: bool, needs_pressure_release: bool = False) -> None:
+    def pause(
+        self, reason: str, *, by_pump: bool, needs_pressure_release: bool = False, needs_prescriber: bool = False
+    ) -> None:
         """Into `paused`, with why."""
-        self.become(hold=Hold(reason, by_pump, self.now, needs_pressure_release))
+        self.become(hold=Hold(reason, by_pump, self.now, needs_pressure_release, needs_prescriber))
+        self.clear("near_end", "near_empty")
         self.go(Phase.PAUSED)

@@ -58,6 +58,11 @@ class PumpTold:
 
 
 @dataclass(frozen=True, slots=True)
+class UnaskedAnswers:
+    """The pump has answered questions that were not ours, several times: something else speaks on its line."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkPhase:
     """What the link is doing, for displays."""
 
@@ -77,7 +82,7 @@ class LeaseStopDone:
     report: PumpReport
 
 
-LinkEvent: TypeAlias = LinkUp | LinkDown | PumpTold | LinkPhase | LeaseLapsed | LeaseStopDone
+LinkEvent: TypeAlias = LinkUp | LinkDown | PumpTold | UnaskedAnswers | LinkPhase | LeaseLapsed | LeaseStopDone
 
 
 class Lease(Enum):
@@ -99,8 +104,15 @@ class Link:
         self.name, self.pump, self.phase = name, pump, LinkPhase("init")
         self.identity: Identity | None = None  # of the last pump that answered
         self.lease = Lease.FREE
+        self.hands_off = False  # True: whoever answers is asked who it is, and nothing is changed in it
         self._open_pipe, self._clock, self._tell = open_pipe, clock, tell
-        self._talk = Talk(pump, clock, told=lambda alarm: tell(PumpTold(alarm)), unanswered=self._unanswered)
+        self._talk = Talk(
+            pump,
+            clock,
+            told=lambda alarm: tell(PumpTold(alarm)),
+            unanswered=self._unanswered,
+            unasked=lambda: tell(UnaskedAnswers()),
+        )
         self._keep_alive = pump.keep_alive()
         self._kept_alive_at = -inf
         self._lease_until = inf
@@ -160,6 +172,10 @@ class Link:
         if self.lease is Lease.MUTE:
             self._give_back()
 
+    def connect(self) -> Dialogue[Identity]:
+        """Ask who answers, and get the line ready for orders unless it is hands off."""
+        return self.pump.connect(hands_off=self.hands_off)
+
     def recognise(self, identity: Identity) -> None:
         """Our pump reads so from now on, because it was armed: by this it is known again after a loss (S15)."""
         self.identity = identity
@@ -207,7 +223,7 @@ class Link:
             if not self._talk.open:
                 return
             try:
-                self._up(await self._talk.submit(self.pump.connect))
+                self._up(await self._talk.submit(self.connect))
             except Preempted:
                 continue
             except Exception as error:  # a fault of the driver must not end the link: it still has to carry STOP

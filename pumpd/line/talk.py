@@ -39,6 +39,9 @@ from pumpd.driver import (
 
 T = TypeVar("T")
 
+UNASKED_TIMES = 3  # one may be an echo or luck of noise ...
+LATE_MOST_S = 5.0  # an answer that was missed may come so late (Alaris: 4 s), and is nobody else's
+UNASKED_WITHIN_S = 60.0  # ... so many within a minute are somebody else's conversation
 QUIET_TRIES = 4  # reply time-outs; a line that is never quiet for one of them is noise, and the question is given up
 FAR_S = 30.0  # a deadline beyond it is looked at again by then: moving it earlier in between costs nothing either
 EARLY_S = 1e-6  # a timer may fire a rounding error early; 1 us is far below one byte at 115200 baud (87 us)
@@ -136,13 +139,25 @@ class Talk:
     """Runs dialogues over whatever pipe is attached. Knows nothing of opening ports, leases or phases."""
 
     def __init__(
-        self, pump: Pump, clock: Clock, *, told: Callable[[PumpAlarm], None], unanswered: Callable[[], None]
+        self,
+        pump: Pump,
+        clock: Clock,
+        *,
+        told: Callable[[PumpAlarm], None],
+        unanswered: Callable[[], None],
+        unasked: Callable[[], None],
     ) -> None:
-        """`told` hears each alarm at once; `unanswered` is called when `lost_after_s` passed without a valid frame."""
+        """`told` hears each alarm at once; `unanswered` is called when `lost_after_s` passed without a valid frame.
+
+        `unasked` hears of answers that cannot belong to any question of ours, UNASKED_TIMES within UNASKED_WITHIN_S.
+        """
         self.counters = Counters()
         self.last_sent = -inf  # wire time of the last question
         self.mute = False  # True: frames are heard, but nothing answers them
         self._pump, self._clock, self._told, self._unanswered = pump, clock, told, unanswered
+        self._unasked = unasked
+        self._missed_at = -inf  # when an answer was last waited for in vain
+        self._unasked_at: deque[float] = deque(maxlen=UNASKED_TIMES)
         self._on_frame, self._framer = pump.on_frame, pump.framer
         self._lost_after_s = pump.capabilities.lost_after_s
         self._loop = asyncio.get_running_loop()
@@ -235,6 +250,7 @@ class Talk:
                 answer = frame
             else:
                 self.counters.late += 1
+                self._count_unasked(now)
                 self._dirty = self._dirty or answer is not None  # two answers to one question: one of them is old
         if answer is not None and self._job is not None:
             self.counters.answers += 1
@@ -244,6 +260,16 @@ class Talk:
             self._advance(self._job.dialogue.send, answer)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _count_unasked(self, now: float) -> None:
+        """A valid answer while no question of ours is open, nor was given up lately: whose question does it answer?"""
+        open_until = max(self._owed_until, self._missed_at + LATE_MOST_S)
+        if self._stage is Stage.ASKING or self._dirty or now <= open_until:
+            return
+        self._unasked_at.append(now)
+        if len(self._unasked_at) == UNASKED_TIMES and now - self._unasked_at[0] <= UNASKED_WITHIN_S:
+            self._unasked_at.clear()
+            self._unasked()
 
     def _for_dialogue(self, frame: Frame, asking: bool) -> bool:
         self._lost_at = inf
@@ -351,6 +377,7 @@ class Talk:
 
     def _no_answer(self, job: _Job) -> None:
         self.counters.silent += 1
+        self._missed_at = self._clock.wire()
         self._dirty = True
         self._tries_left -= 1
         waited = f"no answer within {self._ask.timeout_s:g} s"

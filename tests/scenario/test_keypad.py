@@ -256,4 +256,4 @@ async def test_after_a_restored_rate_the_time_left_is_that_of_the_missing_volume
         assert float(shown["remaining_s"]) == pytest.approx((PLANNED_ML - bed.given) / 46.66 * 3600, rel=0.01)
         await bed.until(lambda: bed.phase == "observing", step_s=1)
         assert bed.given == pytest.approx(PLANNED_ML, rel=0.01)
-        assert set(bed.raised) == {"rate_below_plan"}, "one condition, one alarm"
+        assert set(bed.raised) == {"rate_below_plan", "near_end"}, "one condition, one alarm"

@@ -212,7 +212,7 @@ async def test_a_wrong_answer_to_connect_is_told_and_tried_again() -> None:
 async def test_a_fault_of_the_driver_in_connect_is_told_and_does_not_end_the_link() -> None:
     async with link_bench(ready=False) as bench:
         true_connect = bench.pump.connect
-        bench.pump.connect = lambda: {}["bug"]  # type: ignore[method-assign]
+        bench.pump.connect = lambda **_: {}["bug"]  # type: ignore[method-assign]
         await asyncio.sleep(2)
         assert reasons(bench) == ["fault in the driver: KeyError('bug')"]
         bench.pump.connect = true_connect  # type: ignore[method-assign]

@@ -96,7 +96,7 @@ class ToyPump:
             return Taken(notice=PumpAlarm("toy_alarm", frame.data.decode()), consumed=False)
         return LEAVE
 
-    def connect(self) -> Dialogue[Identity]:
+    def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         reply = yield ask("who")
         return Identity("toy", "1", text(reply))
 

@@ -13,9 +13,9 @@ import pumpd.core
 from pumpd.core.alarms import AUDIO_PAUSE_MAX_S, Board
 from pumpd.core.catalogue import CATALOGUE, HIGH, LOW, MEDIUM, PATIENT, RANK, TECHNICAL
 from pumpd.core.delivery import APART
-from pumpd.core.enforce import PRESSURE_ALARMS
 from pumpd.core.sight import POWER_LOST
 from pumpd.core.taken import WHY_IT_STOOD
+from pumpd.core.turn import PRESSURE_ALARMS
 
 LATCHING, PLAIN, MILD = "rate_above_plan", "no_flow", "bus_lost"  # high latching, high not latching, low
 

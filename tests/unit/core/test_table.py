@@ -222,6 +222,7 @@ def events(kind: type, state: State, now: float) -> Iterator[ev.Event]:
         case ev.PumpTold:
             yield ev.PumpTold(PumpAlarm("motor_stalled", "A?S"))
             yield ev.PumpTold(PumpAlarm("pump_power_lost", "A?R"))
+            yield ev.PumpTold(PumpAlarm("free_flow", "FF"))
         case ev.LinkUp:
             yield ev.LinkUp(WHO)
             yield ev.LinkUp(replace(WHO, rate=RATE, limit=PLAN.volume))
@@ -243,7 +244,7 @@ def events(kind: type, state: State, now: float) -> Iterator[ev.Event]:
         case ev.Restarted:
             yield ev.Restarted(rebooted=False)
             yield ev.Restarted(rebooted=True)
-        case ev.StopUnconfirmed | ev.LeaseLapsed | ev.Shutdown | ev.Tick:
+        case ev.StopUnconfirmed | ev.LeaseLapsed | ev.Shutdown | ev.Tick | ev.UnaskedAnswers:
             yield kind()
         case _:
             yield kind(by)
