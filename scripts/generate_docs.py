@@ -54,10 +54,10 @@ def phases() -> str:
 
 def alarms() -> str:
     """The catalogue, the highest priority first. A latching alarm stands until a person resets it."""
-    lines = ["| alarm | priority | what to do | code |", "|---|---|---|---|"]
+    lines = ["| alarm | priority | most likely because | what to do | code |", "|---|---|---|---|---|"]
     for code, entry in sorted(CATALOGUE.items(), key=lambda row: -RANK[row[1].priority]):
         priority = entry.priority + (", latches" if entry.latching else "")
-        lines.append(f"| {entry.text} | {priority} | {entry.action or '-'} | `{code}` |")
+        lines.append(f"| {entry.text} | {priority} | {entry.cause} | {entry.action} | `{code}` |")
     return "\n".join(lines)
 
 
