@@ -26,7 +26,8 @@ from pumpd.core.state import Sight, State
 from pumpd.driver import PumpError
 from pumpd.line import link as wire
 from pumpd.line.talk import Deadline
-from pumpd.messaging.requests import PlanArgs, Rejected, Request
+from pumpd.messaging.prescription import PlanArgs
+from pumpd.messaging.requests import Rejected, Request
 from pumpd.records.journal import Row
 from pumpd.records.recall import recall, row_text
 

@@ -16,18 +16,16 @@ from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make
 from pumpd.core.state import Sight, State
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
+from pumpd.messaging.prescription import ContainerArgs, PlanArgs, StepArgs
 from pumpd.messaging.requests import (
     STOPPING,
     AcceptArgs,
     ArmArgs,
-    ContainerArgs,
     ContainerChange,
-    PlanArgs,
     RateArgs,
     Rejected,
     Request,
     ResumeArgs,
-    StepArgs,
 )
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 

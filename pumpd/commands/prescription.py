@@ -13,7 +13,8 @@ from cyclopts import Parameter, Token
 
 from pumpd.commands.reach import REFUSED, USAGE, Failed
 from pumpd.messaging.encode import timestamp, to_json
-from pumpd.messaging.requests import PlanArgs, Rejected, parse_request
+from pumpd.messaging.prescription import PlanArgs
+from pumpd.messaging.requests import Rejected, parse_request
 
 
 def _number(_hint: object, tokens: Sequence[Token]) -> Decimal:

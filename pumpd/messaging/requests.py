@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from pumpd.messaging.encode import NotJson, from_json
+from pumpd.messaging.forms import WORDS_MAX, Form, Moment, NotNegative, Positive, Words
 from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Id
+from pumpd.messaging.prescription import ContainerArgs, Override, PlanArgs
 
 AUDIO_PAUSE_MAX_S = 120  # contract, alarms: a pause of the sound ends within 2 minutes
 TTL_MAX_MS = 60_000  # contract, topics: the longest expiry a command has
 TEXT_MAX = 1000  # a refusal names every wrong field, yet fits a display
-WORDS_MAX = 200  # long enough for a reason, short enough for one line of a display
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 Reason = Literal[
@@ -52,100 +51,11 @@ class Rejected(Exception):
         self.reason, self.text, self.request_id = reason, text, request_id
 
 
-def _exact(value: object) -> Decimal:
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return Decimal(value)
-        except InvalidOperation:
-            raise ValueError(f"{value!r} is not a number") from None
-    raise ValueError("must be a number")
-
-
-def _moment(value: object) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError("must be a time such as 2026-01-31T09:30:00.000Z")
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError("has no time zone; write UTC with Z")
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is before the year 1 or after 9999 in UTC") from None
-
-
-# Six places are finer than any pump step and any drug label; the bounds keep absurd exponents out of the arithmetic.
-Number = Annotated[Decimal, BeforeValidator(_exact), Field(max_digits=12, decimal_places=6)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=WORDS_MAX)]
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-
-
-class Form(BaseModel):
-    """Base of all that is read from outside: unknown fields and wrong types are refused."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
 F = TypeVar("F", bound=Form)
 
 
 class NoArgs(Form):
     """A verb without arguments."""
-
-
-class ContainerArgs(Form):
-    """The syringe or bag in the pump."""
-
-    kind: Literal["syringe", "bag"]
-    make: Words
-    size_ml: Positive
-    diameter_mm: Positive | None = None
-    fill_ml: Positive
-
-
-class StepArgs(Form):
-    """One step of a plan: how long, and which share of the dose or which rate."""
-
-    duration_min: Positive
-    share_pct: Annotated[NotNegative, Field(le=100)] | None = None
-    rate_ml_h: NotNegative | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.share_pct is None) == (self.rate_ml_h is None):
-            raise ValueError("give one of share_pct and rate_ml_h")
-        return self
-
-
-class Override(Form):
-    """Who passes a soft limit, and why."""
-
-    by: Words
-    reason: Words
-
-
-class PlanArgs(Form):
-    """A prescription. `duration_min` defaults to the 45 minutes this program was written for."""
-
-    patient_ref: Words
-    drug: Words
-    weight_kg: Positive
-    dose_mg_per_kg: Positive | None = None
-    dose_mg: Positive | None = None
-    concentration_mg_ml: Positive
-    duration_min: Positive = Decimal(45)
-    steps: Annotated[list[StepArgs], Field(min_length=1, max_length=20)] | None = None
-    container: ContainerArgs
-    override: Override | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.dose_mg is None) == (self.dose_mg_per_kg is None):
-            raise ValueError("give one of dose_mg_per_kg and dose_mg")
-        return self
 
 
 class ArmArgs(Form):

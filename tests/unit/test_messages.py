@@ -28,7 +28,8 @@ from pumpd.messaging.messages import (
     matches,
     rule,
 )
-from pumpd.messaging.requests import TEXT_MAX, VERBS, PlanArgs, Rejected, needs_bed, parse_request
+from pumpd.messaging.prescription import PlanArgs
+from pumpd.messaging.requests import TEXT_MAX, VERBS, Rejected, needs_bed, parse_request
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, 999_900, tzinfo=UTC)
 CONTAINER = {"kind": "syringe", "make": "BD", "size_ml": 50, "diameter_mm": "26.7", "fill_ml": 40}

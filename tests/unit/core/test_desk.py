@@ -16,7 +16,8 @@ from pumpd.core.alarms import Board
 from pumpd.core.state import State
 from pumpd.driver import Motion
 from pumpd.library import Syringe, load_syringes, share_file
-from pumpd.messaging.requests import STOPPING, VERBS, Confirm, PlanArgs, Rejected, Request
+from pumpd.messaging.prescription import PlanArgs
+from pumpd.messaging.requests import STOPPING, VERBS, Confirm, Rejected, Request
 from pumpd.units import Mg, MgPerKg, Ml, MlPerHour
 from tests.unit.core.world import ABLE, INFUSING, KETAMINE, PUMP, RATE, STANDING, Case
 

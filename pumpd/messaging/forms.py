@@ -1,0 +1,48 @@
+"""The bricks of every form that is filled in outside: exact numbers, moments, words, and the strict base."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+WORDS_MAX = 200  # long enough for a reason, short enough for one line of a display
+
+
+def _exact(value: object) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is not a number") from None
+    raise ValueError("must be a number")
+
+
+def _moment(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("must be a time such as 2026-01-31T09:30:00.000Z")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("has no time zone; write UTC with Z")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is before the year 1 or after 9999 in UTC") from None
+
+
+# Six places are finer than any pump step and any drug label; the bounds keep absurd exponents out of the arithmetic.
+Number = Annotated[Decimal, BeforeValidator(_exact), Field(max_digits=12, decimal_places=6)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=WORDS_MAX)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Form(BaseModel):
+    """Base of all that is read from outside: unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
