@@ -219,6 +219,7 @@ async def test_broker_killed_and_restarted_gets_the_birth_again_and_the_events_o
         assert (stats.reconnects, stats.dropped, stats.connected) == (1, 3, True)
 
 
+@pytest.mark.shows("S13")
 async def test_publishing_never_waits_while_the_broker_is_away() -> None:
     async with daemon(f"mqtt://127.0.0.1:{free_port()}") as one:
         await one.disconnected()

@@ -48,6 +48,7 @@ def daemon(path: Path, *last_words: dict[str, str], hangs: bool) -> Iterator[lis
         thread.join(20)
 
 
+@pytest.mark.shows("S7")
 @pytest.mark.parametrize("hangs", [True, False])
 def test_a_stop_without_an_answer_sends_the_person_to_the_pump(
     hangs: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -61,6 +62,7 @@ def test_a_stop_without_an_answer_sends_the_person_to_the_pump(
     assert said.startswith("pumpd: STOP AT THE PUMP\n")
 
 
+@pytest.mark.shows("S4")
 def test_an_order_that_was_only_accepted_is_not_called_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with daemon(tmp_path / "s", {"state": "accepted"}, {"state": "unknown"}, hangs=False) as heard:
         assert call(["session", "pause", "one", "--socket", str(tmp_path / "s")]) == NO_DAEMON

@@ -110,6 +110,7 @@ async def pump_and_daemon(folder: Path) -> AsyncIterator[tuple[Device, Daemon]]:
         port.close()
 
 
+@pytest.mark.shows("S10")
 async def test_killed_for_less_than_the_watchdog_the_session_goes_on(tmp_path: Path) -> None:
     async with pump_and_daemon(tmp_path) as (pump, daemon):
         await daemon.start_session()

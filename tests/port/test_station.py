@@ -62,6 +62,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@pytest.mark.shows("S13")
 async def test_with_the_broker_dead_stop_ack_and_status_work_and_it_sounds(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ async def test_the_broker_comes_back_and_is_told_everything_again(mosquitto: Mos
         assert (await nurse.order("session.stop"))["state"] == "done"
 
 
+@pytest.mark.shows("S12")
 async def test_bad_commands_are_refused_with_a_reason_and_the_daemon_goes_on(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:

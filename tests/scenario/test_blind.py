@@ -45,6 +45,7 @@ def put_back(bed: Bedside, how: str) -> None:
         bed.do("clear_faults")
 
 
+@pytest.mark.shows("S7")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 async def test_cable_out_is_alarmed_within_three_seconds_and_displays_are_told_unknown(how: str) -> None:
     bed = Bedside(Room())
@@ -104,6 +105,7 @@ async def test_cable_out_for_longer_the_pump_stops_itself_and_resume_is_confirme
         assert bed.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
 @pytest.mark.parametrize("mode", ["safe", "basic"])
@@ -132,6 +134,7 @@ async def test_a_stop_ordered_with_the_cable_out_is_the_first_order_after_it(how
         assert "stop_not_confirmed" in bed.alarms, "it latches until a person resets it"
 
 
+@pytest.mark.shows("S16")
 async def test_a_pump_that_hears_us_but_is_not_heard_is_not_fed_for_ever() -> None:
     """S16: our own questions would keep its watchdog quiet while nobody judges what it does."""
     bed = Bedside(Room())
@@ -145,6 +148,7 @@ async def test_a_pump_that_hears_us_but_is_not_heard_is_not_fed_for_ever() -> No
         assert starts(bed) == 1
 
 
+@pytest.mark.shows("S15")
 async def test_two_swapped_pumps_get_no_orders_meant_for_the_other() -> None:
     """S15: same model, same address, both in a session; only rate, limit and counter tell them apart."""
     room = Room()
@@ -173,6 +177,7 @@ async def test_two_swapped_pumps_get_no_orders_meant_for_the_other() -> None:
         assert not right.truth["infusing"]
 
 
+@pytest.mark.shows("S15")
 async def test_a_person_who_saw_the_warning_can_stop_the_pump_that_is_not_proved() -> None:
     bed = Bedside(Room(), mode="basic")
     async with ward(bed):
@@ -189,6 +194,7 @@ async def test_a_person_who_saw_the_warning_can_stop_the_pump_that_is_not_proved
         assert not bed.truth["infusing"]
 
 
+@pytest.mark.shows("S10")
 async def test_an_infusing_pump_with_no_session_is_not_touched_but_told() -> None:
     bed = Bedside(Room())
     bed.do("truth")
@@ -210,6 +216,7 @@ async def test_an_infusing_pump_with_no_session_is_not_touched_but_told() -> Non
         assert taken
 
 
+@pytest.mark.shows("S3")
 async def test_a_power_cut_pauses_the_session_and_nothing_restarts_it() -> None:
     bed = Bedside(Room())
     async with ward(bed):

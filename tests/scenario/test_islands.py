@@ -36,6 +36,7 @@ def room_with(disk: Disk, path: Path) -> Room:
     return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False, commit=disk))
 
 
+@pytest.mark.shows("S9")
 async def test_with_the_journal_blocked_a_stop_leaves_at_once(tmp_path: Path) -> None:
     disk = Disk()
     bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
@@ -67,6 +68,7 @@ async def test_with_the_journal_blocked_a_raised_rate_is_still_set_back(tmp_path
         assert bed.room.sounds["one"] == "high"
 
 
+@pytest.mark.shows("S9")
 async def test_with_the_journal_blocked_start_and_resume_are_refused(tmp_path: Path) -> None:
     disk = Disk()
     bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
@@ -103,6 +105,7 @@ class Poison:
         return decide(state, event, now)
 
 
+@pytest.mark.shows("S16")
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 async def test_a_bed_whose_decision_fails_stops_its_pump_and_only_its_pump(how: str, monkeypatch: Any) -> None:
     room = Room()
@@ -133,6 +136,7 @@ async def test_a_bed_whose_decision_fails_stops_its_pump_and_only_its_pump(how: 
         assert well.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S16")
 async def test_a_bed_that_fails_too_often_is_only_watched_until_a_person_clears_it(monkeypatch: Any) -> None:
     bed = Bedside(Room())
     async with ward(bed):

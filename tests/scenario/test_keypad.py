@@ -104,6 +104,7 @@ async def test_auto_restore_restores_a_lowered_rate_only_where_all_is_simulated(
         assert "rate_below_plan" in bed.raised
 
 
+@pytest.mark.shows("S3")
 async def test_a_stop_at_the_keypad_pauses_and_alarms_and_is_never_undone_by_us() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -159,6 +160,7 @@ async def test_a_keypad_run_after_a_stop_never_gives_more_than_the_plan(how: str
         assert not bed.truth["infusing"]
 
 
+@pytest.mark.shows("S1")
 async def test_a_keypad_run_at_100_percent_gives_no_second_dose() -> None:
     bed = Bedside(Room())
     async with ward(bed):

@@ -38,6 +38,7 @@ def journaled(path: Path) -> Room:
     return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
 
 
+@pytest.mark.shows("S10")
 @pytest.mark.parametrize("gap_s", [0.1, 3.0, 8.0])
 async def test_dead_for_less_than_the_watchdog_it_goes_on_without_a_second_start(tmp_path: Path, gap_s: float) -> None:
     path = tmp_path / "journal.sqlite3"
@@ -78,6 +79,7 @@ async def test_dead_for_longer_the_pump_has_stopped_and_resume_is_confirmed(tmp_
         assert again.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S5")
 async def test_a_stop_that_was_owed_is_sent_after_the_restart(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     bed = Bedside(journaled(path), mode="basic")
@@ -100,6 +102,7 @@ async def test_a_stop_that_was_owed_is_sent_after_the_restart(tmp_path: Path) ->
         assert not again.truth["infusing"]
 
 
+@pytest.mark.shows("S11")
 async def test_after_a_reboot_an_infusing_pump_is_paused_and_resume_is_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     bed = Bedside(journaled(path))
@@ -124,6 +127,7 @@ async def test_an_armed_pump_must_be_armed_again(tmp_path: Path) -> None:
         assert starts(again) == 0
 
 
+@pytest.mark.shows("S10")
 async def test_killed_between_the_start_order_and_its_read_back_it_asks_the_pump(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     bed = Bedside(journaled(path))

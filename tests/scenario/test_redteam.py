@@ -78,6 +78,7 @@ async def test_cut_while_the_limit_is_lowered_it_is_still_our_pump(cut_ms: int) 
         assert (await bed.order("session.resume", confirm=True))["state"] == "done"
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
 async def test_a_stop_while_the_bed_is_being_restarted_is_never_refused(verb: str, monkeypatch: Any) -> None:
     """S5: busy is never said to a stop."""
@@ -137,6 +138,7 @@ async def test_monitor_only_a_stop_with_the_cable_out_is_not_forgotten(monkeypat
         assert bed.room.paper.all(f"ack/{answer['id']}")[-1]["state"] == "done"
 
 
+@pytest.mark.shows("S16")
 async def test_monitor_only_outlives_the_daemon_until_a_person_clears_it(tmp_path: Path, monkeypatch: Any) -> None:
     """S16: a restart is no person."""
     path = tmp_path / "journal.sqlite3"
@@ -188,6 +190,7 @@ async def test_an_unreadable_past_does_not_end_the_daemon(tmp_path: Path, monkey
         assert not again.truth["infusing"]
 
 
+@pytest.mark.shows("S10")
 async def test_killed_between_a_decision_and_its_alarm_the_alarm_stands(tmp_path: Path) -> None:
     """S7: the condition is in the journal, so the alarm is due, whatever row was the last one."""
     path = tmp_path / "journal.sqlite3"
@@ -258,6 +261,7 @@ async def test_bursts_of_orders_lead_to_one_start_and_one_end() -> None:
         assert bed.phase in ("observing", "aborted")
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("delay_ms", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89])
 @pytest.mark.parametrize("first", ["session.arm", "session.start", "session.resume"])
 @pytest.mark.parametrize("verb", ["session.stop", "pump.stop"])
@@ -309,6 +313,7 @@ async def test_a_flapping_line_is_no_second_start_and_no_over_delivery(up_s: flo
         assert not bed.truth["infusing"]
 
 
+@pytest.mark.shows("S11")
 @pytest.mark.parametrize("gap_s", [2.5, 5.0, 30.0])
 async def test_a_loop_that_stood_still_is_a_loss_of_sight(gap_s: float) -> None:
     """S11, S16: we could not judge; the link stops the pump, the alarm stands, nothing restarts it."""

@@ -24,6 +24,7 @@ async def whole_session(room: Room, **options: float) -> Bedside:
     return bed
 
 
+@pytest.mark.shows("S6")
 async def test_the_planned_dose_goes_in_and_nothing_more() -> None:
     bed = await whole_session(Room())
     assert bed.phase == "ended"
@@ -40,6 +41,7 @@ async def test_it_takes_the_computed_time() -> None:
     assert bed.state.elapsed == pytest.approx(35 / 46.66 * 3600, abs=1.5)
 
 
+@pytest.mark.shows("S1")
 async def test_one_start_is_sent_and_each_limit_before_it_was_read_back() -> None:
     bed = await whole_session(Room())
     sent = [data for data in bed.port.sent if b"RUN" in data]
@@ -49,6 +51,7 @@ async def test_one_start_is_sent_and_each_limit_before_it_was_read_back() -> Non
     assert b"VOL35" in limits[-2] or any(b"VOL35" in data for data in limits)
 
 
+@pytest.mark.shows("S1")
 async def test_after_the_end_the_smallest_limit_stays_in_the_pump() -> None:
     """S1: a keypad start after the end gives a thousandth of a millilitre, not a second dose."""
     bed = Bedside(Room())

@@ -78,6 +78,7 @@ def test_unknown_verb_in_the_configuration_is_refused_in_words() -> None:
         accepted_verbs(["session.strat"])
 
 
+@pytest.mark.shows("S12")
 def test_retained_request_is_refused_whatever_its_verb() -> None:
     gate = Gate(ALL, LOOPBACK)
     for verb in ("session.start", "pump.stop", "session.stop"):
@@ -131,6 +132,7 @@ def test_expired_is_a_state_of_its_own_and_the_rest_is_rejected() -> None:
     assert Refused(None, "malformed", "").state == "rejected"
 
 
+@pytest.mark.shows("S12")
 def test_the_same_id_has_no_second_effect_and_hears_the_answer_again() -> None:
     gate = Gate(ALL, LOOPBACK)
     assert isinstance(judged(gate, arrived()), Admitted)
@@ -184,6 +186,7 @@ def test_a_refused_verb_leaves_no_trace_either() -> None:
     assert gate.remembered() == []
 
 
+@pytest.mark.shows("S12")
 def test_a_broker_beyond_loopback_makes_the_bus_read_only_but_not_the_local_socket() -> None:
     gate = Gate(ALL, "mqtt://10.0.0.5:1883")
     assert gate.read_only

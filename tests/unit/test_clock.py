@@ -6,9 +6,12 @@ import time
 from datetime import UTC
 from pathlib import Path
 
+import pytest
+
 from pumpd.clock import UNKNOWN_BOOT, SystemClock, read_boot_id
 
 
+@pytest.mark.shows("S11")
 def test_wire_time_counts_suspend() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     wire = SystemClock().wire()

@@ -196,6 +196,7 @@ def test_a_station_without_beds_is_refused(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.shows("S14")
 def test_accelerated_time_is_refused_with_a_real_pump(tmp_path: Path) -> None:
     assert with_pump(tmp_path, bed="speed = 60").bed["one"].speed == 60
     assert pump_problems(tmp_path, REAL, "speed = 60") == [
@@ -214,6 +215,7 @@ def test_a_stable_port_needs_no_serial_number(tmp_path: Path, port: str) -> None
     assert with_pump(tmp_path, f'driver = "newera"\nport = "{port}"').bed["one"].pump.port == port
 
 
+@pytest.mark.shows("S15")
 def test_a_port_that_may_be_another_device_tomorrow_needs_a_serial_number(tmp_path: Path) -> None:
     pump = 'driver = "newera"\nport = "/dev/ttyUSB0"\n'
     (line,) = pump_problems(tmp_path, pump)
@@ -290,6 +292,7 @@ def library_problems(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}: ") for line in raised.value.problems]
 
 
+@pytest.mark.shows("S8")
 def test_the_shipped_drug_library_holds_the_documented_limits() -> None:
     ketamine = load_drug_library(share_file("drug-library.toml")).drugs["ketamine"]  # figures of docs/clinical.md
     spans = {
@@ -361,6 +364,7 @@ def test_a_file_that_did_not_come_along_is_said() -> None:
         share_file("nothing.toml")
 
 
+@pytest.mark.shows("S13")
 @pytest.mark.parametrize(
     ("section", "words"),
     [('[annunciator]\nkind = "none"\n', "needs a sounder"), ('[bus]\nurl = "embedded"\n', "that broker is for trials")],

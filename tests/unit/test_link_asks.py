@@ -64,6 +64,7 @@ async def test_a_question_is_given_up_after_its_tries() -> None:
         assert await bench.link.perform(say("other")) == "ok"
 
 
+@pytest.mark.shows("S4")
 async def test_an_order_that_may_not_be_repeated_ends_uncertain_and_is_sent_once() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "start" else None)) as bench:
         with pytest.raises(Uncertain, match="was sent"):

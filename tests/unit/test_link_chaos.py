@@ -8,6 +8,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def orders(dice: Random, number: int) -> Callable[[], Dialogue[list[tuple[str, s
     return dialogue
 
 
+@pytest.mark.shows("S5")
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_nothing_older_follows_a_stop_at_any_moment(seed: int) -> None:

@@ -92,6 +92,7 @@ async def test_a_keep_alive_behind_a_long_dialogue_is_queued_once() -> None:
 # --- lapse ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S16")
 async def test_a_lapsed_lease_stops_the_pump_and_then_the_line_is_silent() -> None:
     async with link_bench(infusing(), ToyPump(fed_every_s=0.4)) as bench:
         began = bench.clock.wire()
@@ -237,6 +238,7 @@ async def test_reclaim_does_not_forget_a_stop_that_is_not_read_back() -> None:
         assert bench.link.lease is Lease.FREE
 
 
+@pytest.mark.shows("S11")
 async def test_a_lease_found_expired_after_a_stalled_loop_cannot_be_renewed() -> None:
     """The bed is first to run again after the stall, before the timer had its turn."""
     async with link_bench(infusing()) as bench:

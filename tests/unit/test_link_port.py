@@ -103,6 +103,7 @@ async def test_a_vanishing_port_ends_dialogues_by_what_is_known_of_them() -> Non
                 await waiting
 
 
+@pytest.mark.shows("S7")
 async def test_a_pump_that_stops_answering_is_lost_within_three_seconds() -> None:
     async with link_bench() as bench:
         bench.device.mute = True

@@ -83,6 +83,7 @@ async def test_stop_cuts_a_pause() -> None:
         assert words == STOP_WORDS
 
 
+@pytest.mark.shows("S5")
 async def test_stop_empties_a_queue_full_of_older_orders() -> None:
     async with link_bench() as bench:
         cut = [await order(bench, f"older{n}", "more") for n in range(20)]

@@ -187,6 +187,7 @@ def test_seq_counts_per_topic_and_starts_at_one() -> None:
     assert [json.loads(one.stamp(topic, telemetry()))["seq"] for topic in topics] == [1, 2, 1]
 
 
+@pytest.mark.shows("S14")
 def test_simulated_and_laboratory_marks_are_in_the_envelope() -> None:
     marked = json.loads(stamper(simulated=True).stamp("pump/left/telemetry", telemetry(), laboratory=True))
     real = json.loads(stamper(simulated=True).stamp("pump/left/telemetry", telemetry(), simulated=False))

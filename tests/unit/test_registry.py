@@ -84,6 +84,7 @@ def test_a_configuration_that_fits_has_no_problem() -> None:
     assert told(ToyDriver(clinical_use=True)) == []
 
 
+@pytest.mark.shows("S14")
 def test_a_laboratory_pump_has_to_be_called_one_outside_of_the_simulator() -> None:
     laboratory = ToyDriver(clinical_use=False)
     assert told(laboratory) == [

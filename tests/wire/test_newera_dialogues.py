@@ -342,6 +342,7 @@ def test_arm_and_load_send_nothing_but_a_question_to_a_pump_that_may_move(state:
             rehearsed(make, in_safe_mode([("DIS", state + "I0.100W0.000ML")]))
 
 
+@pytest.mark.shows("S1")
 @pytest.mark.parametrize("limit", ["0", "12.345", "10000"])
 def test_a_limit_off_the_grid_or_none_is_never_sent(limit: str) -> None:
     pump = safe_pump()
@@ -434,6 +435,7 @@ def test_stop_is_done_when_the_counter_says_so() -> None:
     assert rehearsed(lambda pump: pump.stop(), STOP) == PumpReport(Motion.STANDING, counted=Ml("0.12"))
 
 
+@pytest.mark.shows("S4")
 @pytest.mark.parametrize("answer", ["P", "S", "S?NA", "A?S", "I", "S?COM", "II0.100W0.000ML"])
 def test_stop_believes_no_answer_to_stop_itself(answer: str) -> None:
     script = in_safe_mode([("STP", answer), ("DIS", "II0.120W0.000ML"), *[("STP", "P"), ("DIS", "PI0.121W0.000ML")]])
@@ -513,6 +515,7 @@ def test_basic_mode_has_no_watchdog() -> None:
     assert pump.capabilities.watchdog_s is None
 
 
+@pytest.mark.shows("S8")
 @pytest.mark.parametrize(
     ("mm", "least", "most"),
     [("4.699", "0.001", "53.07"), ("14.43", "0.007", "500.4"), ("26.59", "0.024", "1699"), ("21.59", "0.016", "1120")],

@@ -128,6 +128,7 @@ def test_a_step_down_is_set_and_is_no_rate_above_plan() -> None:
     assert not case.raised
 
 
+@pytest.mark.shows("S2")
 def test_a_step_does_not_raise_what_a_person_lowered() -> None:
     case = Case(plan=plan(portions=TWO_STEPS)).running()
     case.flow(case.plan.steps[0].seconds - 2)
@@ -140,6 +141,7 @@ def test_a_step_does_not_raise_what_a_person_lowered() -> None:
 # --- below plan ---
 
 
+@pytest.mark.shows("S2")
 def test_a_rate_below_plan_is_told_and_never_raised() -> None:
     case = Case().running(60)
     case.read(INFUSING, "46.65")
@@ -158,6 +160,7 @@ def test_auto_restore_restores_a_lowered_rate_once() -> None:
     assert not case.got(ev.SetRate)
 
 
+@pytest.mark.shows("S3")
 def test_auto_restore_never_restores_a_stop() -> None:
     case = Case(auto_restore=True).running(60)
     case.read(STANDING)
@@ -288,6 +291,7 @@ def apart_by(gap: str, seconds: float, case: Case | None = None) -> Case:
     return case
 
 
+@pytest.mark.shows("S6")
 @pytest.mark.parametrize(
     ("gap", "medium", "high"),
     [("0.71", False, False), ("0.72", True, False), ("1.76", True, False), ("1.77", True, True)],
@@ -330,6 +334,7 @@ def test_a_small_plan_is_judged_by_a_fifth_of_a_millilitre(gap: str, told: bool)
     assert ("volumes_apart" in small.state.conditions) is told
 
 
+@pytest.mark.shows("S6")
 @pytest.mark.parametrize(("seconds", "told"), [(61, False), (64, True)])
 def test_no_flow_is_told_after_the_start_up_allowance(seconds: float, told: bool) -> None:
     """60 s and one poll of the plan's rate, and two counter steps of 0.01 mL (1.5 s)."""
@@ -343,6 +348,7 @@ def test_no_flow_is_told_after_the_start_up_allowance(seconds: float, told: bool
         assert ev.Clear("no_flow") in case.last
 
 
+@pytest.mark.shows("S6")
 def test_a_counter_that_falls_opens_a_segment_and_never_lowers_the_total() -> None:
     case = Case().running(600)
     counted = case.state.volumes.counted
@@ -444,6 +450,7 @@ def test_after_the_end_the_smallest_limit_is_left_and_the_patient_observed() -> 
 # --- the pump's own limit while it stands ---
 
 
+@pytest.mark.shows("S2")
 def test_a_limit_is_never_loaded_at_a_higher_rate_than_the_pump_shows() -> None:
     case = Case().running(600)
     case.read(INFUSING, "20")

@@ -123,6 +123,7 @@ def test_a_start_taken_at_a_crash_is_found_infusing() -> None:
     assert not case.halts
 
 
+@pytest.mark.shows("S4")
 def test_an_uncertain_start_that_was_carried_out_loads_what_the_pump_must_now_read() -> None:
     case = Case().paused(600)
     case.feed(ev.ResumeOrdered(case.by(), case.confirm()), 5)

@@ -86,6 +86,7 @@ def test_a_start_that_finds_something_changed_unarms() -> None:
 # --- start and resume are confirmed with the figures ---
 
 
+@pytest.mark.shows("S2")
 @pytest.mark.parametrize(
     "confirm",
     [
@@ -107,6 +108,7 @@ def test_a_start_not_confirmed_with_these_figures_is_refused(confirm: ev.Confirm
     assert case.order is None
 
 
+@pytest.mark.shows("S15")
 def test_a_start_proves_the_armed_pump_and_loads_what_remains() -> None:
     case = Case().armed()
     case.feed(ev.StartOrdered(case.by(), ev.Confirm(RATE, Ml(35))))
@@ -159,6 +161,7 @@ def test_finish_is_no_way_around_the_release_of_pressure() -> None:
     assert case.order is None
 
 
+@pytest.mark.shows("S1")
 def test_nothing_left_to_give_is_no_start() -> None:
     case = Case().paused(60)
     case.state = replace(case.state, volumes=replace(case.state.volumes, counted=case.plan.volume))
@@ -198,6 +201,7 @@ def test_with_no_time_left_nothing_is_caught_up(left: float) -> None:
     assert case.answer.reason == "limit"
 
 
+@pytest.mark.shows("S8")
 def test_catching_up_stays_within_the_hard_limits() -> None:
     case = Case().paused(600)
     case.feed(ev.ResumeOrdered(case.by("prescriber"), None, recalculate=True), 2000)
@@ -237,6 +241,7 @@ def test_a_rate_above_the_one_that_runs_is_a_raise_also_below_the_plan() -> None
     assert case.got(ev.SetRate)[0].gives_more
 
 
+@pytest.mark.shows("S8")
 @pytest.mark.parametrize(
     ("rate", "words"),
     [("46.665", "next lower settable rate is 46.66"), ("106", "1.5 mg/kg/h"), ("250", "max 105.0"), ("10", "duration")],
