@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pumpd.commands.alarms import alarms
 from pumpd.commands.demo import demo
+from pumpd.commands.journal import journal
 from pumpd.commands.plan import plan
 from pumpd.commands.reach import DONE, USAGE, Failed
 from pumpd.commands.replay import replay
@@ -48,6 +49,7 @@ for group, commands in GROUPS.items():
         app.command(command, group=group)
 app.command(session)
 app.command(alarms)
+app.command(journal)
 app.register_install_completion_command(help="Let the shell complete pumpd's commands and options.")
 
 

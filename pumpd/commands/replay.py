@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
 from pumpd.commands.screen import out
+from pumpd.records.chain import check
 from pumpd.records.journal_file import Reader
 from pumpd.records.recall import Difference
 from pumpd.records.recall import replay as decide_again
@@ -37,7 +38,7 @@ def replay(session: str | None = None, /, *, journal: Path | None = None, config
     config
         Or the configuration file that says where the journal is.
     """
-    path = _journal(journal, config)
+    path = journal_path(journal, config)
     try:
         with Reader.open(path) as reader:
             return _list(reader) if session is None else _replay(reader, session)
@@ -49,7 +50,8 @@ def replay(session: str | None = None, /, *, journal: Path | None = None, config
         raise Failed(f"{path}: a row cannot be read: {error}") from None
 
 
-def _journal(journal: Path | None, config: Path | None) -> Path:
+def journal_path(journal: Path | None, config: Path | None) -> Path:
+    """The journal that was named by itself or by a configuration. Raises Failed."""
     if journal is not None and config is None:
         return journal
     if config is not None and journal is None:
@@ -70,13 +72,14 @@ def _list(reader: Reader) -> int:
 def _replay(reader: Reader, session: str) -> int:
     if session not in (known[0] for known in reader.sessions()):
         raise Failed(f"no session {session} in this journal; `pumpd replay` without a session lists them")
-    broken = reader.verify()
+    chain, _ = check(reader)
     count, differences = decide_again(reader.rows(session_id=session))
-    if broken is not None:
-        out.print(Text.assemble(("BROKEN CHAIN", "bold red"), f": row {broken} was changed, moved or follows a gap"))
+    if not chain.whole:
+        why = chain.broken.text if chain.broken else chain.unreadable
+        out.print(Text.assemble(("BROKEN CHAIN", "bold red"), f": {why}"))
     if differences:
         _show(differences, count)
-    if broken is not None or differences:
+    if not chain.whole or differences:
         return REFUSED
     out.print(Text.assemble(("the same", "bold green"), f": {count} events decided again, every effect came out alike"))
     return DONE

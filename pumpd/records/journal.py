@@ -213,10 +213,6 @@ class Journal:
         """As `Reader.last_session`."""
         return self._up_to_date().last_session(bed)
 
-    def verify(self) -> int | None:
-        """As `Reader.verify`."""
-        return self._up_to_date().verify()
-
     def _up_to_date(self) -> Reader:
         if self._thread is None:
             self._commit_all()

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 FORMAT = 1  # PRAGMA user_version; rises when the table or the hashed text changes
 GENESIS = "0" * 64  # what the first row names as its predecessor
+PAGE = 500  # rows read at once: a reader holds no lock for longer, so the writer's log is folded back meanwhile
+WAL_LIMIT = 16 * 1024 * 1024  # bytes the write-ahead log keeps at most, once it was folded back
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS journal (
@@ -20,11 +22,13 @@ CREATE TABLE IF NOT EXISTS journal (
   kind TEXT NOT NULL, ts TEXT NOT NULL, wire REAL NOT NULL, boot_id TEXT NOT NULL, late INTEGER NOT NULL,
   data TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS journal_session ON journal (session_id) WHERE session_id <> '';
+CREATE INDEX IF NOT EXISTS journal_bed ON journal (bed) WHERE bed <> '';
 CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
   BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
   BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TABLE IF NOT EXISTS memory (key TEXT PRIMARY KEY, value TEXT NOT NULL, until REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origin (file TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL);
 """
 
 
@@ -64,6 +68,7 @@ class Reader:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        db.text_factory = _text
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -83,14 +88,37 @@ class Reader:
         self._db.close()
 
     def rows(self, session_id: str | None = None, bed: str | None = None, since: int = 0) -> Iterator[Row]:
-        """Rows with a seq above `since`, oldest first; of one session or one bed, where named."""
-        where, values = "seq > ?", list[int | str]([since])
+        """Rows with a seq above `since`, oldest first; of one session or one bed, where named.
+
+        They come as they stand in the file, damaged or not; `chain.walk` judges them. Raises sqlite3.Error.
+        """
+        where, values = "seq > ?", list[str]()
         if session_id is not None:
             where, values = where + " AND session_id = ?", [*values, session_id]
         if bed is not None:
-            where, values = where + " AND bed = ?", [*values, bed]
-        for found in self._db.execute(f"SELECT * FROM journal WHERE {where} ORDER BY seq", values):
-            yield Row._make((*found[:9], bool(found[9]), found[10]))
+            where, values = where + " AND bed = ? AND bed <> ''", [*values, bed]
+        select = f"SELECT * FROM journal WHERE {where} ORDER BY seq LIMIT {PAGE}"
+        while True:
+            page, failed = self._page(select, (since, *values))
+            for columns in page:
+                yield _row(columns)
+            if failed is not None:
+                raise failed
+            if not page:
+                return
+            if page[-1][0] <= since:
+                raise sqlite3.DatabaseError(f"the file leads in a circle behind row {since}")
+            since = page[-1][0]
+
+    def _page(self, select: str, values: tuple[int | str, ...]) -> tuple[list[tuple[Any, ...]], sqlite3.Error | None]:
+        """Up to PAGE rows, and what ended the reading: the rows before a damaged place are good to have."""
+        page = list[tuple[Any, ...]]()
+        try:
+            for columns in self._db.execute(select, values):
+                page.append(columns)  # as they come, or none would be left when one fails
+        except sqlite3.Error as error:
+            return page, error
+        return page, None
 
     def last_session(self, bed: str) -> str | None:
         """The id of the bed's newest session, ended or not; None when it never had one."""
@@ -108,19 +136,26 @@ class Reader:
         ends = [self._db.execute(first_and_last, span[1:]).fetchall() for span in spans]
         return [(span[0], rows[0][0], rows[0][1], rows[-1][1]) for span, rows in zip(spans, ends, strict=True)]
 
-    def verify(self) -> int | None:
-        """The seq of the first row that breaks the chain (changed, missing before it, or moved); None: all whole."""
-        prev = GENESIS
-        for row in self.rows():
-            if row.prev_hash != prev or row.hash != row_hash(row.seq, *row[2:]):
-                return row.seq
-            prev = row.hash
-        return None
+    def origin(self) -> tuple[str, int, str]:
+        """The file this one goes on from, and seq and hash of its last good row; ("", 0, GENESIS) for the first."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'origin'").fetchone():
+            return "", 0, GENESIS
+        found = self._db.execute("SELECT file, seq, hash FROM origin").fetchone()
+        return found or ("", 0, GENESIS)
 
     def head(self) -> tuple[int, str]:
-        """Seq and hash of the newest row; (0, GENESIS) while there is none."""
+        """Seq and hash of the newest row; while there is none, of the one this file goes on from."""
         found = self._db.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
-        return (found[0], found[1]) if found else (0, GENESIS)
+        return (found[0], found[1]) if found else self.origin()[1:]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")  # a damaged letter must be found by its hash, not end the reading
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    late = columns[9]
+    return Row._make((*columns[:9], bool(late) if late in (0, 1) else late, columns[10]))
 
 
 class Lock:
@@ -153,6 +188,7 @@ def _take(path: Path) -> int:
 
 def open_for_writing(path: Path | None, *, fsync: bool) -> sqlite3.Connection:
     """Open or create the file (None: in memory). Raise sqlite3.Error when that fails or its format is another one."""
+    new = path is not None and not path.exists()
     db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
     try:
         found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -160,9 +196,21 @@ def open_for_writing(path: Path | None, *, fsync: bool) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"{path} has journal format {found}; this pumpd writes format {FORMAT}")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if fsync else 'OFF'}")
+        db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA user_version={FORMAT}")
+        if new and fsync and path is not None:
+            sync_folder(path.parent)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a name that was given or taken in `folder` durable. Raises OSError."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

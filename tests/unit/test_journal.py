@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pumpd.records.chain import check
 from pumpd.records.journal import Journal, JournalBusy, Reader
 from pumpd.records.journal_file import GENESIS, row_hash
 
@@ -109,7 +110,7 @@ def test_closing_writes_what_waits_and_the_next_start_goes_on_with_number_and_ch
         assert journal.close() == 0
     assert numbers(path) == [0, 10, 1, 11, 2, 12]
     with Reader.open(path) as reader:
-        assert reader.verify() is None
+        assert check(reader)[0].whole
         assert [row.seq for row in reader.rows()] == [1, 2, 3, 4, 5, 6]
 
 
@@ -146,11 +147,12 @@ def test_verify_finds_the_first_row_that_was_tampered_with(path: Path, harm: str
     with closing(Journal(path, BOOT, threaded=False)) as journal:
         for number in range(5):
             write(journal, number)
-        assert journal.verify() is None
     with closing(sqlite3.connect(path)) as db:
         db.executescript(f"DROP TRIGGER journal_no_update; DROP TRIGGER journal_no_delete; {harm}")
     with Reader.open(path) as reader:
-        assert reader.verify() == found
+        broken = check(reader)[0].broken
+        assert broken is not None
+        assert broken.seq == found
 
 
 def test_a_forged_row_with_a_hash_of_its_own_breaks_the_chain_behind_it(path: Path) -> None:
@@ -163,7 +165,9 @@ def test_a_forged_row_with_a_hash_of_its_own_breaks_the_chain_behind_it(path: Pa
         db.execute("DROP TRIGGER journal_no_update")
         db.execute("UPDATE journal SET data = '{}', hash = ? WHERE seq = 3", (forged,))
     with Reader.open(path) as reader:
-        assert reader.verify() == 4
+        broken = check(reader)[0].broken
+        assert broken is not None
+        assert (broken.seq, broken.what) == (4, "changed")
 
 
 @pytest.mark.parametrize("harm", ["UPDATE journal SET data = ''", "DELETE FROM journal"])
@@ -260,6 +264,7 @@ def test_in_service_a_commit_means_the_disk_and_not_its_cache(path: Path) -> Non
         assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@pytest.mark.shows("S9")
 def test_a_process_killed_at_any_row_leaves_a_whole_chain_with_all_it_called_durable(path: Path) -> None:
     for told in (1, 7, 40):
         with subprocess.Popen([sys.executable, "-c", WRITE_ON, path], stdout=subprocess.PIPE, text=True) as writer:
@@ -267,7 +272,7 @@ def test_a_process_killed_at_any_row_leaves_a_whole_chain_with_all_it_called_dur
             durable = [int(writer.stdout.readline()) for _ in range(told)][-1]
             writer.kill()
         with Reader.open(path) as reader:
-            assert reader.verify() is None
+            assert check(reader)[0].whole
             assert reader.head()[0] >= durable
 
 
@@ -288,7 +293,7 @@ def test_beyond_the_bound_readings_are_refused_counted_and_said_but_decisions_ke
     assert journal.close() == 0
     with Reader.open(path) as reader:
         rows = list(reader.rows())
-        assert reader.verify() is None
+        assert check(reader)[0].whole
     assert [row.kind for row in rows] == ["event"] * 3 + ["journal.gap", "event"]
     assert rows[3].data == '{"dropped":2}'
 
