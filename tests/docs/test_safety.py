@@ -1,46 +1,50 @@
-"""docs/safety.md: each rule is shown by tests that exist and kept by code that exists; each figure is the code's."""
+"""docs/safety.md is made of the code, of docs/safety/*.toml and of what tests say they show; and each row is shown."""
 
 from __future__ import annotations
 
-import ast
-import importlib
 import re
-from typing import Any
 
 import pytest
 
 from pumpd.bedside.desk import CHECKLIST
-from pumpd.units import Quantity
-from tests.docs.pages import DOCS, ROOT
+from pumpd.core.catalogue import CATALOGUE
+from scripts import evidence
+from scripts.generate_docs import SAFETY, fresh
+from scripts.safety_page import PARTS
+from tests.docs.pages import ROOT
 
-PAGE = (DOCS / "safety.md").read_text(encoding="utf-8")
-RULES = dict(re.findall(r"^### (S\d+) [A-Z-]+\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
-FIGURES = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \|", PAGE, re.MULTILINE)
+PAGE = SAFETY.read_text(encoding="utf-8")
+RULES, HAZARDS, RISKS = evidence.table("rules"), evidence.table("hazards"), evidence.table("risks")
 
 
-def test_all_sixteen_rules_are_there() -> None:
+def test_the_page_is_fresh() -> None:
+    assert fresh(PAGE, PARTS) == PAGE, "run .venv/bin/python scripts/generate_docs.py"
+
+
+def test_all_rules_hazards_and_alarms_are_there() -> None:
     assert list(RULES) == [f"S{number}" for number in range(1, 17)]
+    assert list(HAZARDS) == [f"H{number}" for number in range(1, 65)]
+    assert set(evidence.table("alarms")) == set(CATALOGUE), "docs/safety/alarms.toml: what becomes of the pump"
 
 
-def names_in(path: str) -> set[str]:
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    functions = (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
-    return {node.name for node in functions}
+@pytest.mark.parametrize("number", HAZARDS)
+def test_a_hazard_says_how_it_is_met_or_what_is_missing(number: str) -> None:
+    row = HAZARDS[number]
+    assert row["status"] in evidence.STATUSES
+    assert ("how" in row) is (row["status"] in ("met", "in part"))
+    assert ("missing" in row) is (row["status"] != "met")
+    assert row["source"]
+    assert row["requirement"]
+
+
+@pytest.mark.parametrize("risk", RISKS)
+def test_a_risk_says_how_the_clinic_covers_it(risk: str) -> None:
+    assert {"title", "text", "clinic"} <= set(RISKS[risk])
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_is_shown_by_tests_that_exist(rule: str) -> None:
-    named = re.findall(r"^- `(tests/[\w/]+\.py)::(\w+)`$", RULES[rule], re.MULTILINE)
-    assert named, f"{rule} names no test"
-    assert len(named) == RULES[rule].count("\n- "), "a line that names no test"
-    assert [f"{path}::{test}" for path, test in named if test not in names_in(path)] == []
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_a_rule_says_which_modules_keep_it(rule: str) -> None:
-    kept = re.search(r"^Kept by: (.*)$", RULES[rule], re.MULTILINE)
-    assert kept is not None
-    modules = re.findall(r"`([\w/]+\.py)`(?: \(([\w, ]+)\))?", kept[1])
+def test_a_rule_is_kept_by_modules_that_exist(rule: str) -> None:
+    modules = re.findall(r"`([\w/]+\.py)`(?:\s\(([\w, ]+)\))?", RULES[rule]["kept_by"])
     assert modules
     for path, words in modules:
         text = (ROOT / path).read_text(encoding="utf-8")
@@ -48,31 +52,28 @@ def test_a_rule_says_which_modules_keep_it(rule: str) -> None:
         assert missing == [], f"{path} has no {missing}"
 
 
-def value_of(path: str) -> Any:
-    parts = path.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[cut:]:
-            fields = getattr(found, "__dataclass_fields__", {})
-            found = fields[part].default if part in fields else getattr(found, part)
-        return found
-    raise AssertionError(f"no module of {path} can be imported")
-
-
-@pytest.mark.parametrize(("path", "written"), FIGURES, ids=[path for path, _ in FIGURES])
-def test_a_figure_is_the_one_in_the_code(path: str, written: str) -> None:
-    value = value_of(path)
-    plain = value.value if isinstance(value, Quantity) else value
-    assert str(plain) == written
-
-
-def test_the_figures_were_found() -> None:
-    assert len(FIGURES) >= 30
-
-
 def test_the_checklist_is_the_one_that_is_asked() -> None:
     arming = PAGE.split("## Arming")[1].split("## ")[0]
     assert [item for item in CHECKLIST if f"`{item}`" not in arming] == []
+
+
+# --- the markers ---
+
+
+def test_a_marker_that_names_no_row_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evidence.shown(), "no marker of the suite names an unknown row"
+    monkeypatch.setattr(evidence, "markers_in", lambda _: iter([("test_wishful", ("S17",))]))
+    with pytest.raises(evidence.UnknownId, match=r"test_wishful shows 'S17'"):
+        evidence.shown.__wrapped__()
+
+
+def test_markers_of_functions_and_classes_are_read() -> None:
+    source = """
+@pytest.mark.parametrize("a", [1])
+@pytest.mark.shows("S1", "H2")
+async def test_one(a): ...
+@pytest.mark.shows("S3")
+class TestTwo: ...
+def test_three(): ...
+"""
+    assert list(evidence.markers_in(source)) == [("test_one", ("S1", "H2")), ("TestTwo", ("S3",))]
