@@ -250,7 +250,7 @@ class Talk:
                 answer = frame
             else:
                 self.counters.late += 1
-                self._count_unasked(now)
+                self._count_unasked(frame, now)
                 self._dirty = self._dirty or answer is not None  # two answers to one question: one of them is old
         if answer is not None and self._job is not None:
             self.counters.answers += 1
@@ -261,10 +261,11 @@ class Talk:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _count_unasked(self, now: float) -> None:
+    def _count_unasked(self, frame: Frame, now: float) -> None:
         """A valid answer while no question of ours is open, nor was given up lately: whose question does it answer?"""
         open_until = max(self._owed_until, self._missed_at + LATE_MOST_S)
-        if self._stage is Stage.ASKING or self._dirty or now <= open_until:
+        asking = self._stage is Stage.ASKING
+        if frame.kind == "alarm" or asking or self._dirty or now <= open_until:
             return
         self._unasked_at.append(now)
         if len(self._unasked_at) == UNASKED_TIMES and now - self._unasked_at[0] <= UNASKED_WITHIN_S:
