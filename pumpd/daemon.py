@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from pumpd import config as cfg
+from pumpd.bedside import views
 from pumpd.bedside.annunciator import Annunciator, Bell, Command, Sounder, Tones, find_player
 from pumpd.bedside.bed import POLL_LEAST_S, PULSE_S, REACTION_S, REPEAT_S
 from pumpd.bedside.budget import Budget
@@ -80,7 +81,7 @@ class Station:
         self.outlet = Outlet(stamper, [])
         logbook = Logbook(self.journal, self.outlet, self._clock)
         self.annunciator = _annunciator(config.annunciator, self._sounder_state)
-        self._gate = Gate(config.bus.allow, _command_broker(config))
+        self._gate = Gate(config.bus.allow, _command_broker(config), inactivation=config.alarms.inactivation)
         self._gate.restore(remembered_ids(self.journal, self._clock.wall().timestamp()))
         self.office = Office(self._gate, self.outlet, logbook, self._clock, self.annunciator)
         self.office.snapshot = self.birth
@@ -93,7 +94,8 @@ class Station:
         self._bus_lost_at: float | None = None
         self.local: LocalServer | None = None
         budget = Budget()
-        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id)
+        quiet, escalate_after = self.office.quiet, config.alarms.escalate_after
+        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id, quiet, escalate_after)
         opener = open_pipe or _serial
         self.wards = {
             name: Ward(self._setup(name, bed, number), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
@@ -140,8 +142,7 @@ class Station:
         for name, ward in self.wards.items():
             last = self.journal.last_session(name)
             first = next(self.journal.rows(session_id=last, bed=name), None) if last else None
-            if first is not None:
-                ward.recover(self.journal.rows(bed=name, since=first.seq - 1))
+            ward.recover(self.journal.rows(bed=name, since=0 if first is None else first.seq - 1))
 
     async def _stop_pumps(self) -> None:
         """SIGTERM while infusing: STOP, read-back, alarm, then exit."""
@@ -213,6 +214,7 @@ class Station:
             self._bus_lost_at = None
         elif self._bus_lost_at is None:
             self._bus_lost_at = self._clock.wire()
+            self.office.quiet.end_remote("the connection over which it was asked for is lost")
 
     def _other_master(self, other: OtherMaster) -> bool:
         """Two daemons with one station id: say so loudly, supervise on, take orders by the local socket (S13)."""
@@ -226,8 +228,7 @@ class Station:
 
     def _latch_everywhere(self, code: str) -> None:
         for ward in self.wards.values():
-            ward.bed.alarms.note(code, True)
-            ward.bed.alarms.note(code, False)
+            ward.bed.alarms.happened(code)
 
     # --- what the beds say (bed.Office) -----------------------------------------------------------------------------
 
@@ -289,12 +290,10 @@ class Station:
     def _say_alarms(self) -> None:
         self._list_due = False
         active: list[Alarm] = []
-        until, by = None, None
+        pause = self.office.quiet.pause
         for ward in self.wards.values():
-            board = ward.bed.alarms.board
-            active += ward.bed.display.alarms(board)
-            bed_until, bed_by = ward.bed.display.audio_pause(board)
-            until, by = (bed_until, bed_by) if bed_until is not None else (until, by)
+            active += ward.bed.display.alarms(ward.bed.alarms.board, pause)
+        until, by = views.audio_pause(pause, self._clock.wire(), self._clock.wall())
         self.outlet.say("alarms", alarm_list(self._revision, tuple(active), until, by))
 
     async def _heartbeat(self) -> None:

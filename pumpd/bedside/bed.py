@@ -16,10 +16,12 @@ from math import inf
 import structlog
 
 from pumpd.bedside.alarm_keeper import AlarmKeeper
-from pumpd.bedside.desk import Proposal, event_for, propose
+from pumpd.bedside.desk import Proposal, event_for, proposal_for
 from pumpd.bedside.display import Display
 from pumpd.bedside.hands import carry_out
 from pumpd.bedside.house import House, Setup
+from pumpd.bedside.onlooker import Onlooker
+from pumpd.bedside.owed import Owed
 from pumpd.core import events as ev
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import Sight, State
@@ -29,7 +31,7 @@ from pumpd.line.talk import Deadline
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import Rejected, Request
 from pumpd.records.journal import Row
-from pumpd.records.recall import recall, row_text
+from pumpd.records.recall import StopOwed, recall, row_text
 
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this
@@ -56,10 +58,11 @@ class Bed:
         self.state = State()
         self.dead = False
         self.monitor_only = False
-        self.owed: list[ev.Event] = []  # for the successor to decide: stops, and what a pump says only once
+        self.owed = Owed(setup, house)
         clock = house.clock
         self.display = Display(setup.bed, setup.pump_id, setup.driver, setup.speed, setup.site, house.outlet, clock)
         self.alarms = AlarmKeeper(setup.bed, setup.pump_id, house, self.display)
+        self.onlooker = Onlooker(setup, house, link, self.alarms, self.owed, self._confirm_within_s)
         self._broke = broke
         self._waiting: deque[ev.Event] = deque()
         self._deciding = False
@@ -68,6 +71,7 @@ class Bed:
         self._pulsed_at = clock.wire()
         self._said_at = clock.wire()
         self._identify = False
+        self._told_seq = 0  # the row of an alarm that the next poll takes off the pump; 0: none
         self._proposal: Proposal | None = None
         self._order: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,10 +94,10 @@ class Bed:
     def recover(self, rows: Iterable[Row]) -> None:
         """Take up what the journal says was going on (S10), before the first event. Raises Unreadable."""
         past = recall(rows)
-        self.alarms.restore(past.board)
+        clock = self.house.clock
+        self.alarms.restore(past.board, {each for each, boot_id in past.written_by.items() if boot_id == clock.boot_id})
         if past.wire is None:
             return
-        clock = self.house.clock
         same_boot = past.boot_id == clock.boot_id
         gap = max(0.0, clock.wire() - past.wire) if same_boot else 0.0  # across a reboot nobody knows (S11)
         self._session_zero, self._wire_zero = past.now + gap * self.setup.speed, clock.wire()
@@ -102,16 +106,44 @@ class Bed:
         self.alarms.agree(past.state.conditions, past.values)
         self.feed(ev.Restarted(rebooted=not same_boot))
 
-    def succeed(self, broken: Bed) -> None:
+    def take_on(self, stops: list[StopOwed]) -> None:
+        """The stops that a dead process owed: decided where this bed decides, else carried out as they are (S5)."""
+        self.owed.restore(stops)
+        if self.monitor_only:
+            self.onlooker.go_on(self.state)
+        else:
+            self._settle_debts()
+
+    def succeed(self, broken: Bed, *, monitor_only: bool) -> None:
         """Take over from a bed that failed: its state is whole, for deciding never changes what it was given."""
         self._session_zero, self._wire_zero = broken.session_now(), self.house.clock.wire()
         self.state = broken.state
         self._identify = True
-        self.alarms.restore(broken.alarms.board)
+        self.alarms.restore(broken.alarms.board, {alarm.alarm_id for alarm in broken.alarms.board.alarms})
         self.alarms.agree(broken.state.conditions, {})
-        self.feed(ev.Restarted(rebooted=False))
-        for stop in broken.owed:
-            self.feed(stop)
+        self.owed.inherit(broken.owed)
+        if monitor_only:
+            self._last_decision(ev.Restarted(rebooted=False))
+            self.onlooker.go_on(self.state)
+        else:
+            self.feed(ev.Restarted(rebooted=False))
+            self._settle_debts()
+
+    def _last_decision(self, event: ev.Event) -> None:
+        """So that displays do not show a session that runs; whether it can be decided no longer matters."""
+        try:
+            self._take(event)
+        except Exception as error:
+            log.error("bed.failed", bed=self.setup.bed, exc_info=error)
+        self.monitor_only = True
+
+    def _settle_debts(self) -> None:
+        """Decide what came while nobody decided. What cannot be decided now either stays owed."""
+        for event in self.owed:
+            if not self.dead:
+                self.feed(event)
+            if not self.dead:
+                self.owed.settled(event)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
@@ -119,10 +151,10 @@ class Bed:
         """Take one event. Never raises: a fault in deciding ends this bed, and this bed alone."""
         if self.dead:
             if isinstance(event, ev.PumpTold):
-                self.owed.append(event)  # a pump tells an alarm once
+                self.owed.keep_told(event)  # a pump tells an alarm once
             return
         if self.monitor_only:
-            self._only_show(event)
+            self.state = self.onlooker.show(self.state, event)
             return
         self._waiting.append(event)
         if self._deciding:
@@ -136,42 +168,6 @@ class Bed:
         finally:
             self._deciding = False
 
-    def _only_show(self, event: ev.Event) -> None:
-        """Monitor-only: nothing is decided any more. What the pump says is shown, and a person can stop it."""
-        match event:
-            case ev.PumpReported(report=report):
-                self.state = replace(self.state, report=report, sight=Sight.SEEING)
-            case ev.LinkDown():
-                self.state = replace(self.state, report=None, sight=Sight.BLIND)
-            case ev.StopOrdered(by=by) | ev.PauseOrdered(by=by) | ev.PumpStopOrdered(by=by):
-                self.owed.append(event)
-                self.house.office.answer(ev.Answer(by.request, "accepted"), self.setup.bed, self.state)
-                self._spawn(self._stop_unjudged(event, by))
-            case _:
-                asker: ev.By | None = getattr(event, "by", None)
-                if asker is not None:
-                    text = "monitor-only: supervision failed too often; reset that alarm first"
-                    refusal = ev.Answer(asker.request, "rejected", "not_allowed", text)
-                    self.house.office.answer(refusal, self.setup.bed, self.state)
-
-    async def _stop_unjudged(self, event: ev.Event, by: ev.By) -> None:
-        """S5 without a session's judgement: tried until the pump is read standing, and said aloud when that is late."""
-        loud_at = self.house.clock.wire() + self._confirm_within_s
-        told = ""
-        while not isinstance(outcome := await carry_out(ev.Halt(0), self.link, self.session_now), ev.OrderDone):
-            if outcome.text != told:
-                told = outcome.text
-                self._answer(ev.Answer(by.request, "unknown", text=told))
-            self.alarms.note("stop_not_confirmed", self.house.clock.wire() >= loud_at)
-            await asyncio.sleep(wire.STOP_AGAIN_S)
-        self.alarms.note("stop_not_confirmed", False)
-        self._answer(ev.Answer(by.request, "done", readback=(("motion", "standing"),)))
-        if isinstance(event, ev.PumpStopOrdered):
-            self.owed.remove(event)  # it meant the pump; the others mean the session as well, which cannot be told now
-
-    def _answer(self, answer: ev.Answer) -> None:
-        self.house.office.answer(answer, self.setup.bed, self.state)
-
     @property
     def _confirm_within_s(self) -> float:
         able = self.setup.site.capabilities
@@ -184,6 +180,10 @@ class Bed:
         decision = self.house.budget.run(decide, before, event, now)
         self.state = decision.state
         seq = self._record(event, now, before, decision)
+        if before.started is None and self.state.started is not None:
+            self.house.patients.started(self.state, self.house.clock.wall())
+        if isinstance(event, ev.PumpTold) and self.setup.site.capabilities.poll_acknowledges_alarm:
+            self._told_seq = seq
         orders: list[ev.Order] = []
         for effect in decision.effects:
             match effect:
@@ -300,6 +300,7 @@ class Bed:
         """End the timers and orders of this bed; the link lives on."""
         for deadline in (self._stale, self._unconfirmed, self._wake, self._beat):
             deadline.close()
+        self.onlooker.close()
         for task in self._tasks:
             task.cancel()
 
@@ -335,6 +336,9 @@ class Bed:
             self.say_telemetry()
 
     async def _read(self) -> None:
+        if seq := self._told_seq:
+            self._told_seq = 0
+            await self.house.logbook.journal.durable(seq, DURABLE_WITHIN_S)  # else two crashes could lose the alarm
         try:
             if self._identify:
                 self.feed(ev.LinkUp(await self.link.perform(self.link.connect)))
@@ -437,14 +441,17 @@ class Bed:
 
         `annunciator` is how its test went ("ok", or why it does not sound); only arming asks for it.
         """
-        event = event_for(request, self.state, self.setup.site, self.house.new_id, annunciator)
+        former = None
+        if isinstance(request.args, PlanArgs):
+            former = self.house.patients.former(request.args.patient_ref, self.house.clock.wall())
+        event = event_for(request, self.state, self.setup.site, self.house.new_id, annunciator, former)
         if self.dead:
             if not isinstance(event, (ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered)):
                 raise Rejected("busy", "the bed's supervision is being restarted", request.id)
-            self.owed.append(event)  # S5: latched; the link is stopping the pump already
+            self.owed.keep(event)  # S5: latched; the link is stopping the pump already
             return
         if isinstance(request.args, PlanArgs):
-            self._proposal = propose(request.args, self.setup.site)
+            self._proposal = proposal_for(request, self.setup.site, former)
         self.feed(event)
         self._proposal = None
 

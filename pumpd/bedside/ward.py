@@ -12,12 +12,15 @@ import structlog
 
 from pumpd.bedside.bed import Bed
 from pumpd.bedside.house import House, Setup
-from pumpd.line.link import Lease, Link, LinkEvent, OpenPipe
+from pumpd.line.link import Lease, Link, LinkDown, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
+from pumpd.records.recall import owed_stops
+from pumpd.records.record import Unreadable
 
 RESTARTS_MAX = 3  # the third failure within ...
 RESTARTS_WITHIN_S = 600.0  # ... ten minutes: monitor-only until a person clears it
 MONITOR_ONLY = "monitor_only"  # while this alarm stands it holds, also for the next process
+LINK_PAUSE_S = 1.0  # a link that fails at once must not fill journal and log
 RESTART_PAUSE_S = 0.1  # a bed that fails at once must not take the loop from the others
 
 log = structlog.get_logger(__name__)
@@ -35,20 +38,37 @@ class Ward:
 
     def recover(self, rows: Iterable[Row]) -> None:
         """Take up what the journal says was going on, before `run`."""
+        written = list(rows)
         try:
-            self.bed.recover(rows)
+            self.bed.recover(written)
         except Exception as error:  # a row that cannot be read or decided: either way the past is not known
             log.error("ward.unreadable", bed=self._setup.bed, exc_info=error)
-            self._only_watch()
+            self.bed.monitor_only = True
+            self.bed.alarms.happened(MONITOR_ONLY)
         else:
-            self.bed.monitor_only = any(alarm.code == MONITOR_ONLY for alarm in self.bed.alarms.board.alarms)
+            self.bed.monitor_only = self._watched_only
+        try:
+            self.bed.take_on(owed_stops(written))
+        except Unreadable as error:
+            log.error("ward.unreadable", bed=self._setup.bed, exc_info=error)
 
     async def run(self) -> None:
         """Keep link and bed until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.link.run(), name=f"{self._setup.bed}: link")
+            tasks.create_task(self._keep_link(), name=f"{self._setup.bed}: link")
             while True:
                 await self._live()
+
+    async def _keep_link(self) -> None:
+        """A fault in the link must not take the other beds' pumps with it: their process would end."""
+        while True:
+            try:
+                await self.link.run()
+            except Exception as error:
+                log.error("ward.link_failed", bed=self._setup.bed, exc_info=error)
+                self.bed.on_link(LinkDown(f"fault in the program: {error!r}"))
+                self.bed.alarms.happened("bed_failed")
+            await asyncio.sleep(LINK_PAUSE_S)
 
     async def _live(self) -> None:
         """One life of the bed."""
@@ -67,8 +87,9 @@ class Ward:
 
     @property
     def stopping(self) -> bool:
-        """A stop is on its way: ordered by the bed, or by the link because no bed judges."""
-        return self.link.lease is Lease.LAPSED or (self.bed.state.halt is not None and not self.bed.monitor_only)
+        """A stop is on its way: ordered by the bed or by a person, or by the link because no bed judges."""
+        judged = self.bed.state.halt is not None and not self.bed.monitor_only
+        return judged or self.bed.onlooker.stopping or self.link.lease is Lease.LAPSED
 
     def clear_monitor_only(self) -> None:
         """A person has reset the alarm: judge again."""
@@ -79,22 +100,18 @@ class Ward:
         self._broke.clear()
         now = self._house.clock.wire()
         self._failed_at = [at for at in self._failed_at if now - at <= RESTARTS_WITHIN_S] + [now]
+        too_often = len(self._failed_at) >= RESTARTS_MAX
+        watched_only = too_often or self._watched_only
         broken, self.bed = self.bed, self._new_bed()
-        self.bed.succeed(broken)
-        if len(self._failed_at) >= RESTARTS_MAX:
-            self._only_watch()
-        self._latch("bed_failed")
+        self.bed.succeed(broken, monitor_only=watched_only)
+        for code in ("bed_failed", *((MONITOR_ONLY,) if too_often else ())):
+            self.bed.alarms.happened(code)
         self.link.reclaim()
         log.warning("ward.bed_restarted", bed=self._setup.bed, failures=len(self._failed_at))
 
-    def _only_watch(self) -> None:
-        self.bed.monitor_only = True
-        self._latch(MONITOR_ONLY)
-
-    def _latch(self, code: str) -> None:
-        """What happened is over, what it means stays: the alarm stands until a person resets it."""
-        self.bed.alarms.note(code, True)
-        self.bed.alarms.note(code, False)
+    @property
+    def _watched_only(self) -> bool:
+        return any(alarm.code == MONITOR_ONLY for alarm in self.bed.alarms.board.alarms)
 
     def _new_bed(self) -> Bed:
         return Bed(self._setup, self._house, self.link, self._on_broken)

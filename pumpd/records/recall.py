@@ -12,15 +12,26 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pumpd.core.alarms import Alarm, Board
-from pumpd.core.catalogue import RANK
-from pumpd.core.events import EFFECTS, EVENTS, Event, Raise
+from pumpd.core.events import EFFECTS, EVENTS, Event, PauseOrdered, PumpStopOrdered, Raise, StopOrdered
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State
 from pumpd.records.journal import Row
 from pumpd.records.record import Recorder
 
 ALARM, ALARM_OVER = "Alarm", "AlarmOver"
-RECORDER = Recorder((*EVENTS, *EFFECTS, Alarm))
+OWED, OWED_OVER = "Owed", "OwedOver"
+Stop: TypeAlias = StopOrdered | PauseOrdered | PumpStopOrdered
+
+
+@dataclass(frozen=True, slots=True)
+class StopOwed:
+    """A stop that was ordered while nobody could decide. `standing`: the pump was read standing after it."""
+
+    stop: Stop
+    standing: bool = False
+
+
+RECORDER = Recorder((*EVENTS, *EFFECTS, Alarm, StopOwed))
 EVENT_KINDS = frozenset(cls.__name__ for cls in EVENTS)
 Values: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -38,12 +49,36 @@ def alarm_text(alarm: Alarm) -> str:
     return RECORDER.dump(alarm)
 
 
+def owed_text(owed: StopOwed) -> str:
+    """What the journal keeps of a stop that is not decided, each time more is known of it."""
+    return RECORDER.dump(owed)
+
+
+def owed_over_text(stop: Stop) -> str:
+    """What the journal keeps when a stop has been decided after all."""
+    return json.dumps({"request": stop.by.request})
+
+
+def owed_stops(rows: Iterable[Row]) -> list[StopOwed]:
+    """The stops that were ordered while nobody could decide, and are not decided yet. Raises Unreadable."""
+    stops: dict[str, StopOwed] = {}
+    for row in rows:
+        if row.kind == OWED:
+            owed = RECORDER.load("StopOwed", row.data)
+            assert isinstance(owed, StopOwed)
+            stops[owed.stop.by.request] = owed
+        elif row.kind == OWED_OVER:
+            stops.pop(json.loads(row.data)["request"], None)
+    return list(stops.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """Where a bed stood when its journal ended."""
 
     state: State = field(default_factory=State)
     board: Board = field(default_factory=Board)
+    written_by: Mapping[str, str] = field(default_factory=dict)  # alarm id: the boot id its times belong to
     values: Mapping[str, Values] = field(default_factory=dict)  # with which each condition was last raised
     now: float = 0.0  # session seconds of the last decision
     wire: float | None = None  # wire seconds of that decision; None when there was none
@@ -53,6 +88,7 @@ class Recalled:
 def recall(rows: Iterable[Row]) -> Recalled:
     """The state and the alarms that these rows lead to. Raises Unreadable for rows of another version."""
     state, alarms, values, now, last = State(), dict[str, Alarm](), dict[str, Values](), 0.0, None
+    written_by: dict[str, str] = {}
     for row in rows:
         if row.kind in EVENT_KINDS:
             last = row  # not just any row: an alarm acknowledged while blind says nothing of the session's clock
@@ -63,13 +99,13 @@ def recall(rows: Iterable[Row]) -> Recalled:
         elif row.kind == ALARM:
             alarm = RECORDER.load(ALARM, row.data)
             assert isinstance(alarm, Alarm)
-            alarms[alarm.alarm_id] = alarm
+            alarms[alarm.alarm_id], written_by[alarm.alarm_id] = alarm, row.boot_id
         elif row.kind == ALARM_OVER:
             alarms.pop(json.loads(row.data)["alarm_id"], None)
-    board = Board(tuple(sorted(alarms.values(), key=lambda alarm: -RANK[alarm.entry.priority])))  # onset within each
+    board = Board.of(alarms.values())
     if last is None:
-        return Recalled(board=board)
-    return Recalled(state, board, values, now, last.wire, last.boot_id)
+        return Recalled(board=board, written_by=written_by)
+    return Recalled(state, board, written_by, values, now, last.wire, last.boot_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pumpd.bedside import bed as bed_module
+from pumpd.bedside.ward import RESTARTS_MAX
 from pumpd.core import events as ev
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State
 from pumpd.records.journal import Journal
 from pumpd.testing import VirtualClock
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
-from tests.scenario.test_blind import starts
+from tests.scenario.test_blind import orders_in, starts
+
+
+def born_again(bed: Bedside, path: Path, **options: Any) -> Bedside:
+    """A new process on the same journal and the same pump, as the daemon recovers it."""
+    bed.room.journal.close(write_rest=True)
+    clock = VirtualClock()
+    room = Room(seed=2, clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
+    again = Bedside(room, device=bed.device, **options)
+    again.ward.recover(room.journal.rows(bed=again.name))
+    return again
 
 
 class Disk:
@@ -153,3 +165,142 @@ async def test_a_bed_that_fails_too_often_is_only_watched_until_a_person_clears_
         alarm = next(alarm for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "monitor_only")
         assert (await bed.order("alarm.reset", alarm_id=alarm.alarm_id))["state"] == "done"
         await bed.until(lambda: not bed.ward.bed.monitor_only and bed.phase == "paused", within_s=20)
+
+
+# --- only watched -----------------------------------------------------------------------------------------------------
+
+
+async def only_watched(bed: Bedside, monkeypatch: Any) -> None:
+    """Three failures; then deciding would work again, but nobody has cleared the alarm."""
+    await bed.running()
+    poison = Poison(bed.state.session_id, "raises")
+    monkeypatch.setattr(bed_module, "decide", poison)
+    poison.active = True
+    await bed.until(lambda: "monitor_only" in bed.alarms, within_s=30)
+    poison.active = False
+    await bed.until(lambda: bed.state.report is not None, within_s=10)
+
+
+async def clear_monitor_only(bed: Bedside) -> None:
+    alarm = next(alarm for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "monitor_only")
+    assert (await bed.order("alarm.reset", alarm_id=alarm.alarm_id))["state"] == "done"
+
+
+async def test_only_watched_the_pumps_own_new_alarm_is_shown_and_sounds(monkeypatch: Any) -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await only_watched(bed, monkeypatch)
+        bed.key("run")
+        await bed.until(lambda: bed.truth["infusing"], within_s=5)
+        for alarm in bed.ward.bed.alarms.board.alarms:
+            await bed.order("alarm.ack", alarm_id=alarm.alarm_id)
+        assert bed.room.sounds["one"] is None
+        bed.do("stall")
+        await bed.until(lambda: "motor_stalled" in bed.alarms, within_s=5)
+        assert bed.room.sounds["one"] == "high"
+        assert bed.ward.bed.monitor_only
+        await clear_monitor_only(bed)
+        await bed.until(lambda: not bed.ward.bed.monitor_only, within_s=5)
+        assert "motor_stalled" in bed.state.told, "whoever judges next has to know why it stands"
+
+
+async def test_only_watched_a_pump_that_falls_silent_is_told(monkeypatch: Any) -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await only_watched(bed, monkeypatch)
+        assert "comms_lost_pump" not in bed.alarms
+        bed.port.plug_out()
+        await bed.until(lambda: "comms_lost_pump" in bed.alarms, within_s=4)
+        assert bed.state.report is None
+
+
+@pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
+async def test_a_stop_ordered_while_only_watched_is_owed_by_the_next_process(
+    verb: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """S5: journaled, so that a crash does not forget it."""
+    path = tmp_path / "journal.sqlite3"
+    clock = VirtualClock()
+    bed = Bedside(Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False)), mode="basic")
+    async with ward(bed):
+        await only_watched(bed, monkeypatch)
+        bed.key("run")
+        bed.port.plug_out()
+        assert (await bed.order(verb, wait_s=1))["state"] == "unknown"
+    assert bed.truth["infusing"]
+    again = born_again(bed, path, mode="basic")
+    async with ward(again):
+        await again.until(lambda: not again.truth["infusing"], within_s=5)
+        assert again.ward.bed.monitor_only
+        await clear_monitor_only(again)
+        phase = {"session.stop": "observing", "session.pause": "paused", "pump.stop": "paused"}[verb]
+        await again.until(lambda: again.phase == phase, within_s=20)
+        assert not again.truth["infusing"]
+    third = born_again(again, path, mode="basic")
+    assert third.state.halt is None
+    assert list(third.ward.bed.owed) == [], "decided once is decided"
+
+
+async def test_a_stop_that_was_read_back_while_only_watched_is_not_sent_again(tmp_path: Path, monkeypatch: Any) -> None:
+    """Whoever finishes the session at the keypad is not stopped by an order of yesterday."""
+    path = tmp_path / "journal.sqlite3"
+    clock = VirtualClock()
+    bed = Bedside(Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False)), mode="basic")
+    async with ward(bed):
+        await only_watched(bed, monkeypatch)
+        bed.key("run")
+        assert (await bed.order("session.stop"))["state"] == "done"
+        bed.key("run")
+        await asyncio.sleep(2)
+        assert bed.truth["infusing"]
+    again = born_again(bed, path, mode="basic")
+    async with ward(again):
+        await asyncio.sleep(10)
+        assert again.truth["infusing"]
+        assert orders_in(again) == []
+        await clear_monitor_only(again)
+        await again.until(lambda: again.phase == "observing", within_s=20)
+        assert not again.truth["infusing"], "the session it was meant for ends with whoever clears the alarm"
+
+
+async def test_a_bed_that_can_decide_nothing_at_all_is_watched_and_takes_a_stop(monkeypatch: Any) -> None:
+    bed = Bedside(Room())
+
+    def broken(*_: object) -> Decision:
+        raise RuntimeError("nothing can be decided")
+
+    async with ward(bed):
+        await bed.running()
+        monkeypatch.setattr(bed_module, "decide", broken)
+        await bed.until(lambda: bed.ward.bed.dead, within_s=5, step_s=0.001)
+        stopped = asyncio.create_task(bed.order("session.stop", wait_s=10))
+        await bed.until(lambda: bed.ward.bed.monitor_only, within_s=10)
+        assert (await stopped)["state"] == "done"
+        assert not bed.truth["infusing"]
+        await asyncio.sleep(60)
+        alarm = next(alarm for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "bed_failed")
+        assert alarm.count == RESTARTS_MAX, "it is left in peace"
+        assert bed.state.report is not None, "what the pump says is shown"
+
+
+async def test_a_link_that_fails_is_taken_up_again_and_no_other_bed_notices(monkeypatch: Any) -> None:
+    room = Room()
+    sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
+    async with ward(sick, well):
+        await sick.running()
+        await well.running()
+        polls = len(well.port.sent)
+
+        async def broken(*_: object) -> None:
+            raise RuntimeError("a fault in the link")
+
+        monkeypatch.setattr(sick.ward.link, "_stay_connected", broken)
+        sick.port.plug_out()
+        sick.port.plug_in()
+        await sick.until(lambda: {"bed_failed", "comms_lost_pump"} <= sick.alarms, within_s=10)
+        monkeypatch.undo()
+        await sick.until(lambda: sick.state.sight.value == "seeing", within_s=20)
+        gaps = pairwise([at for at, _ in well.port.written[polls:]])
+        assert max(later - earlier for earlier, later in gaps) < 1.1
+        assert well.phase == "running"
+        assert "bed_failed" not in well.alarms
