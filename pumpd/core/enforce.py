@@ -15,7 +15,7 @@ from pumpd.core.delivery import complete, follow, lateness, small, tighten
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import regain_sight
 from pumpd.core.state import Phase, Sight
-from pumpd.core.taken import begun, half_loaded, rate_set, well
+from pumpd.core.taken import begun, half_loaded, rate_set, stop_what_cannot_be_set_down, well
 from pumpd.core.therapy import over, secure, unarm
 from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
@@ -33,7 +33,8 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
     if unseen and not regain_sight(turn, report):
         return
     _measure(turn, report)
-    _settle(turn, report, turn.state.volumes.counted - counted)
+    if _settle(turn, report, turn.state.volumes.counted - counted):
+        return
     if unseen and turn.state.phase is Phase.ARMED:
         unarm(turn, "sight of the pump was lost")
     JUDGES[turn.state.phase](turn, report)
@@ -51,11 +52,14 @@ def _measure(turn: Turn, report: PumpReport) -> None:
         turn.become(ours=replace(state.ours, rate=report.rate))  # changed at its keypad, in our sight: still our pump
 
 
-def _settle(turn: Turn, report: PumpReport, grown: Ml) -> None:
-    """An order whose answer never came: this reading tells whether it was carried out (S4)."""
+def _settle(turn: Turn, report: PumpReport, grown: Ml) -> bool:
+    """An order whose answer never came: this reading tells whether it was carried out (S4).
+
+    True when nothing is left to judge: a rate above the plan was to be set down, was not, and so the pump is stopped.
+    """
     pending = turn.state.pending
     if pending is None or not pending.uncertain:
-        return
+        return False
     moving = report.motion is Motion.INFUSING
     match pending.order:
         case ev.Begin() if moving or grown:
@@ -69,6 +73,17 @@ def _settle(turn: Turn, report: PumpReport, grown: Ml) -> None:
             turn.become(pending=None)
             half_loaded(turn, pending.order)
             turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
+            if moving and turn.state.phase is Phase.RUNNING and isinstance(pending.order, ev.SetRate):
+                return _not_set_down(turn, pending.order, report)
+    return False
+
+
+def _not_set_down(turn: Turn, order: ev.SetRate, report: PumpReport) -> bool:
+    above = report.rate is not None and report.rate > turn.planned_rate
+    if order.raises or not above or "rate_above_plan" not in turn.state.conditions:
+        return False  # a step down of the plan is ordered once more, with the alarm
+    stop_what_cannot_be_set_down(turn, f"the pump still reads {report.rate}")
+    return True
 
 
 # --- one judge for each phase ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pumpd.core import events as ev
 from pumpd.core.enforce import halt_confirmed, on_report
 from pumpd.core.state import Pending, Phase, Sight
-from pumpd.core.taken import as_loaded, begun, half_loaded, rate_set, well
+from pumpd.core.taken import as_loaded, begun, half_loaded, rate_set, stop_what_cannot_be_set_down, well
 from pumpd.core.therapy import smallest_limit, unarm
 from pumpd.core.turn import Turn
 from pumpd.units import Ml
@@ -107,9 +107,7 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
     turn.answer(pending.by, "failed", event.text, event.reason)
     match pending.order:
         case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:
-            turn.pause("the rate could not be set down", by_pump=False)
-            turn.alarm("rate_not_set", why=event.text)
-            turn.halt()
+            stop_what_cannot_be_set_down(turn, event.text)
         case ev.Tighten():
             turn.alarm("limit_not_set", why=event.text)
         case ev.Begin() if state.phase is Phase.ARMED and (

@@ -1,4 +1,4 @@
-"""The state once an order has taken effect at the pump, whoever found out: its answer or a later reading. Pure."""
+"""The state once an order has taken effect at the pump or has not, whoever found out: its answer or a reading. Pure."""
 
 from __future__ import annotations
 
@@ -78,3 +78,10 @@ def begun(turn: Turn, order: ev.Begin, since: float) -> None:
 def well(turn: Turn) -> None:
     """What the pump told before is over: it runs as ordered, or stands for good."""
     turn.clear(*sorted(turn.state.conditions.intersection(turn.rules.pump.alarms)))
+
+
+def stop_what_cannot_be_set_down(turn: Turn, why: str) -> None:
+    """A rate that should be lower and is not, whatever the reason: STOP."""
+    turn.pause("the rate could not be set down", by_pump=False)
+    turn.alarm("rate_not_set", why=why)
+    turn.halt()

@@ -12,7 +12,7 @@ from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.state import Phase
 from pumpd.driver import Motion
 from pumpd.units import Mg, Ml, MlPerHour
-from tests.unit.core.world import DOWN_STEPS, INFUSING, MINIMUM, RATE, STANDING, TWO_STEPS, Case, plan, rules
+from tests.unit.core.world import DOWN_STEPS, INFUSING, MINIMUM, RATE, SOFTLY, STANDING, TWO_STEPS, Case, plan, rules
 
 STEP = Ml("0.01")
 
@@ -90,13 +90,26 @@ def test_a_pump_that_cannot_be_set_down_is_stopped() -> None:
     assert case.halts
 
 
-def test_a_set_down_that_does_not_last_ends_in_a_stop() -> None:
+def test_a_rate_that_was_not_set_down_by_the_next_reading_is_stopped() -> None:
+    """Two polls after it was seen: set down, no answer, still above."""
     case = Case().running(60)
-    for _ in range(2):
-        case.read(INFUSING, "47")
-        case.failed("uncertain", uncertain=True)
-    case.read(INFUSING, "47")
+    case.read(INFUSING, "60")
+    case.failed("uncertain", uncertain=True)
+    case.read(INFUSING, "60")
     assert case.halts
+    assert case.phase is Phase.PAUSED
+    assert case.raised == {"rate_not_set"}, "one condition, one alarm"
+
+
+def test_a_lower_rate_of_a_person_that_did_not_arrive_is_no_reason_to_stop() -> None:
+    case = Case().running(60)
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(40), None, SOFTLY))
+    assert isinstance(case.order, ev.SetRate)
+    case.failed("uncertain", uncertain=True)
+    case.read(INFUSING, RATE)
+    assert not case.halts
+    assert case.phase is Phase.RUNNING
+    assert case.answer.state == "failed"
 
 
 def test_an_unknown_rate_is_neither_above_nor_below() -> None:
