@@ -17,15 +17,16 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 
+from pumpd.core.catalogue import LOW, MEDIUM
 from pumpd.core.limits import CODE_MAX_RATE
 from pumpd.library import DrugLibrary, Syringe, load_drug_library, load_syringes, share_file
-from pumpd.messaging.requests import VERBS
+from pumpd.messaging.requests import NEVER_REMOTE, VERBS
 from pumpd.toml_file import ConfigError, Table, at, fill, read_toml
 from pumpd.units import MlPerHour
 
 __all__ = [
-    "Annunciator", "Bed", "Bus", "Config", "ConfigError", "DrugLibrary", "Local", "Log", "PumpConfig", "Station",
-    "Syringe", "load", "load_drug_library", "load_syringes", "share_file",
+    "Alarms", "Annunciator", "Bed", "Bus", "Config", "ConfigError", "DrugLibrary", "Local", "Log", "PumpConfig",
+    "Station", "Syringe", "load", "load_drug_library", "load_syringes", "share_file",
 ]  # fmt: skip
 
 ID = r"^[a-z0-9-]{1,32}$"
@@ -78,6 +79,8 @@ def _bus_url(written: str) -> str:
 def _verb(written: str) -> str:
     if written not in VERBS:
         raise ValueError(f"unknown verb; known verbs: {', '.join(VERBS)}")
+    if written in NEVER_REMOTE:
+        raise ValueError("never accepted from the broker; [alarms] inactivation = true allows it on the local socket")
     return written
 
 
@@ -151,6 +154,22 @@ class Annunciator(Table):
         if self.device is not None and self.kind != "audio":
             raise ValueError('device is only for kind = "audio"')
         return self
+
+
+class Alarms(Table):
+    """What a site may change about alarms; left out, nothing is inactivated and nothing escalates."""
+
+    inactivation: bool = Field(
+        default=False, description="true: low and medium alarms may be inactivated on the local socket, else false"
+    )
+    low_to_medium_s: int | None = Field(default=None, ge=10, le=86_400, description="seconds from 10 to 86400")
+    medium_to_high_s: int | None = Field(default=None, ge=10, le=86_400, description="seconds from 10 to 86400")
+
+    @property
+    def escalate_after(self) -> dict[str, float]:
+        """Priority: unattended seconds after which an alarm becomes one higher. Empty: never."""
+        after = {LOW: self.low_to_medium_s, MEDIUM: self.medium_to_high_s}
+        return {priority: float(seconds) for priority, seconds in after.items() if seconds is not None}
 
 
 class Log(Table):
@@ -229,6 +248,7 @@ class Config(Table):
     bus: Bus = Field(default=Bus(), description="a section [bus]")
     local: Local = Field(default=Local(), description="a section [local]")
     annunciator: Annunciator = Field(default=Annunciator(), description="a section [annunciator]")
+    alarms: Alarms = Field(default=Alarms(), description="a section [alarms]")
     log: Log = Field(default=Log(), description="a section [log]")
     bed: dict[Id, Bed] = Field(min_length=1, description=f"a section [bed.<id>] for each bed, its id {ID_WORDS}")
 

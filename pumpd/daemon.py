@@ -95,7 +95,7 @@ class Station:
         self.local: LocalServer | None = None
         budget = Budget()
         quiet, escalate_after = self.office.quiet, config.alarms.escalate_after
-        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id, quiet, escalate_after)
+        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id, quiet=quiet, escalate_after=escalate_after)
         opener = open_pipe or _serial
         self.wards = {
             name: Ward(self._setup(name, bed, number), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))

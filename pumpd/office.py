@@ -13,14 +13,24 @@ import structlog
 from pumpd.bedside import views
 from pumpd.bedside.annunciator import Annunciator
 from pumpd.bedside.desk import Proposal
+from pumpd.bedside.quiet import Quiet
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
 from pumpd.core import events as ev
+from pumpd.core.alarms import Inactivation
 from pumpd.core.state import State
 from pumpd.messaging.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
 from pumpd.messaging.messages import Ack
 from pumpd.messaging.outlet import Outlet
-from pumpd.messaging.requests import STOPPING, AlarmArgs, AudioArgs, PumpArgs, Rejected, Request
+from pumpd.messaging.requests import (
+    STOPPING,
+    AlarmArgs,
+    AudioArgs,
+    InactivateArgs,
+    PumpArgs,
+    Rejected,
+    Request,
+)
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 
@@ -40,6 +50,7 @@ class Office:
         self._verbs: dict[str, str] = {}  # of requests that have no final answer yet
         self._tests: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.quiet = Quiet(logbook, clock)
         self.wards: Mapping[str, Ward] = {}
         self.snapshot: Callable[[], None] = lambda: None
 
@@ -54,38 +65,36 @@ class Office:
             case Refused(request_id=request_id, reason=reason, text=text):
                 self._refuse(verb, request_id, verdict.state, reason, text)
             case _:
-                self._admit(verdict.request)
+                self._admit(verdict.request, origin)
 
     def close(self) -> None:
         """The program goes down: from now on only what stops is taken. Nobody would supervise a pump started now."""
         self._closed = True
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request, origin: Origin) -> None:
         self._verbs[request.id] = request.verb
         self._keep(request.id, b"")
         try:
             if self._closed and request.verb not in STOPPING:
                 raise Rejected("busy", "the program is going down", request.id)
-            self._do(request)
+            self._do(request, origin)
         except Rejected as refusal:
             self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
 
-    def _do(self, request: Request) -> None:
+    def _do(self, request: Request, origin: Origin) -> None:
         match request.args:
-            case AlarmArgs():
-                self._alarm(request, request.args.alarm_id)
+            case AlarmArgs() | InactivateArgs():
+                self._alarm(request, request.args)
             case AudioArgs(seconds=seconds):
-                for ward in self.wards.values():
-                    ward.bed.alarms.pause_audio(seconds, request.actor)
+                self.quiet.begin(seconds, request.actor, remote=origin is Origin.BUS)
                 self._done(request)
             case PumpArgs(bed=bed, pump=pump):
                 ward = self._ward(bed)
                 if ward.bed.setup.pump_id != pump:
                     raise Rejected("malformed", f"args.pump: bed {bed} has the pump {ward.bed.setup.pump_id}")
-                ward.bed.request(request)
+                self._pass_on(ward, request)
             case _ if request.verb == "audio.resume":
-                for ward in self.wards.values():
-                    ward.bed.alarms.resume_audio()
+                self.quiet.end("a person wants to hear", request.actor)
                 self._done(request)
             case _ if request.verb == "snapshot":
                 self.snapshot()
@@ -95,7 +104,12 @@ class Office:
                 self._tests.add(task)
                 task.add_done_callback(self._tests.discard)
             case _:
-                self._ward(request.bed or "").bed.request(request)
+                self._pass_on(self._ward(request.bed or ""), request)
+
+    def _pass_on(self, ward: Ward, request: Request) -> None:
+        ward.bed.request(request)
+        if request.verb in STOPPING:  # whoever stops is at the bed and must see and hear all of it
+            ward.bed.alarms.enable_all()
 
     async def _arm(self, request: Request) -> None:
         """Arming tests the sounder first: it must be heard when all else is silent (S13)."""
@@ -105,17 +119,22 @@ class Office:
         except Rejected as refusal:
             self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
 
-    def _alarm(self, request: Request, alarm_id: str) -> None:
+    def _alarm(self, request: Request, args: AlarmArgs | InactivateArgs) -> None:
+        alarm_id = args.alarm_id
         for ward in self.wards.values():
             alarm = ward.bed.alarms.board.find(alarm_id)
             if alarm is None:
                 continue
             keeper = ward.bed.alarms
-            acks = request.verb == "alarm.ack"
-            problem = keeper.acknowledge(alarm_id, request.actor) if acks else keeper.reset(alarm_id)
+            if isinstance(args, InactivateArgs):
+                problem = keeper.inactivate(alarm_id, Inactivation(args.state), request.actor, args.seconds)
+            elif request.verb == "alarm.ack":
+                problem = keeper.acknowledge(alarm_id, request.actor)
+            else:
+                problem = keeper.reset(alarm_id)
             if problem:
                 raise Rejected("not_allowed", problem)
-            if not acks and alarm.code == "monitor_only":
+            if request.verb == "alarm.reset" and alarm.code == "monitor_only":
                 ward.clear_monitor_only()
             self._done(request)
             return

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -86,6 +86,8 @@ class Room:
         journal: Journal | None = None,
         budget: Budget | None = None,
         path: Path | None = None,
+        escalate_after: Mapping[str, float] | None = None,
+        inactivation: bool = False,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.rng = random.Random(seed)
@@ -95,10 +97,19 @@ class Room:
             Stamper("test", f"{self.rng.getrandbits(128):032x}", self.clock, simulated=True), [self.paper]
         )
         self.logbook = Logbook(self.journal, self.outlet, self.clock)
-        gate = Gate(VERBS, "mqtt://127.0.0.1")
+        gate = Gate(VERBS, "mqtt://127.0.0.1", inactivation=inactivation)
         self.office = Office(gate, self.outlet, self.logbook, self.clock, None)
         self.budget = budget or Budget(PATIENCE_S)
-        self.house = House(self.clock, self.logbook, self.outlet, self, self.budget, self.new_id)
+        self.house = House(
+            self.clock,
+            self.logbook,
+            self.outlet,
+            self,
+            self.budget,
+            self.new_id,
+            quiet=self.office.quiet,
+            escalate_after=escalate_after or {},
+        )
         self.sounds: dict[str, str | None] = {}
         self.beds: dict[str, Bedside] = {}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import timedelta
 
 import structlog
 
 from pumpd.bedside import views
 from pumpd.bedside.desk import Site
 from pumpd.clock import Clock
-from pumpd.core.alarms import Alarm, Board
+from pumpd.core.alarms import Alarm, AudioPause, Board
 from pumpd.core.state import State
 from pumpd.driver import Identity
 from pumpd.line.link import LinkPhase
@@ -92,29 +92,21 @@ class Display:
             ),
         )
 
-    def alarm(self, alarm: Alarm, board: Board) -> None:
+    def alarm(self, alarm: Alarm, pause: AudioPause | None) -> None:
         """One alarm that is new or has changed."""
-        self._outlet.say(f"alarm/{alarm.alarm_id}", self._alarm(alarm, board), **self._marks)
+        self._outlet.say(f"alarm/{alarm.alarm_id}", self._alarm(alarm, pause), **self._marks)
 
-    def alarm_over(self, alarm: Alarm, board: Board) -> None:
+    def alarm_over(self, alarm: Alarm, pause: AudioPause | None) -> None:
         """The last state once, then the topic is emptied."""
-        self.alarm(alarm, board)
+        self.alarm(replace(alarm, present=False, leaving_since=None), pause)
         self._outlet.empty(f"alarm/{alarm.alarm_id}")
 
-    def _alarm(self, alarm: Alarm, board: Board) -> messages.Alarm:
-        until, by = self.audio_pause(board)
-        return views.alarm(alarm, self._bed, paused_until=until, paused_by=by)
+    def _alarm(self, alarm: Alarm, pause: AudioPause | None) -> messages.Alarm:
+        return views.alarm(alarm, self._bed, pause, self._clock.wire(), self._clock.wall())
 
-    def audio_pause(self, board: Board) -> tuple[datetime | None, str | None]:
-        """Until when, on the wall, and by whom the sound is paused; two Nones when it is not."""
-        left = (board.audio_paused_until or 0.0) - self._clock.wire()
-        if left <= 0:
-            return None, None
-        return self._clock.wall() + timedelta(seconds=left), board.audio_paused_by
-
-    def alarms(self, board: Board) -> tuple[messages.Alarm, ...]:
+    def alarms(self, board: Board, pause: AudioPause | None) -> tuple[messages.Alarm, ...]:
         """This bed's part of the station's list."""
-        return tuple(self._alarm(alarm, board) for alarm in board.alarms)
+        return tuple(self._alarm(alarm, pause) for alarm in board.alarms)
 
     def _say(self, leaf: str, body: messages.Body) -> None:
         self._outlet.say(f"pump/{self._pump_id}/{leaf}", body, **self._marks)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import Proposal, Site
+from pumpd.bedside.quiet import Quiet
 from pumpd.clock import Clock
 from pumpd.core import events as ev
 from pumpd.core.state import State
@@ -50,3 +51,5 @@ class House:
     office: Office
     budget: Budget
     new_id: Callable[[], str]  # random, or from a seed
+    quiet: Quiet
+    escalate_after: Mapping[str, float] = field(default_factory=dict)  # priority: seconds unattended, where configured

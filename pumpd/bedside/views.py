@@ -214,9 +214,28 @@ def proposal(made: Proposal) -> dict[str, Any]:
     }
 
 
-def alarm(standing: alarms.Alarm, bed: str, *, paused_until: datetime | None, paused_by: str | None) -> Alarm:
+def audio_pause(pause: alarms.AudioPause | None, wire: float, wall: datetime) -> tuple[datetime | None, str | None]:
+    """Until when, on the wall, and by whom the sound of all is paused; two Nones when it is not."""
+    if pause is None or pause.over(wire):
+        return None, None
+    return wall + timedelta(seconds=pause.until - wire), pause.by
+
+
+def _inactivation(
+    standing: alarms.Alarm, pause: alarms.AudioPause | None, wire: float, wall: datetime
+) -> tuple[alarms.Inactivation, str | None, datetime | None]:
+    """Its own state, or that of the pause for all: what, by whom, until when."""
+    if standing.inactivation is not alarms.Inactivation.ENABLED:
+        until = None if standing.until is None else wall + timedelta(seconds=standing.until - wire)
+        return standing.inactivation, standing.inactivated_by, until
+    until, by = audio_pause(pause, wire, wall)
+    return (alarms.Inactivation.ENABLED if until is None else alarms.Inactivation.AUDIO_PAUSED), by, until
+
+
+def alarm(standing: alarms.Alarm, bed: str, pause: alarms.AudioPause | None, wire: float, wall: datetime) -> Alarm:
     """One alarm as displays get it."""
     entry = standing.entry
+    inactivation, inactivated_by, until = _inactivation(standing, pause, wire, wall)
     return Alarm(
         alarm_id=standing.alarm_id,
         bed=bed,
@@ -224,20 +243,23 @@ def alarm(standing: alarms.Alarm, bed: str, *, paused_until: datetime | None, pa
         session_id=standing.session_id,
         code=standing.code,
         kind=cast(Literal["patient", "technical"], entry.kind),
-        priority=cast(Literal["high", "medium", "low"], entry.priority),
-        condition="present" if standing.present else "gone",
+        priority=cast(Literal["high", "medium", "low"], standing.priority),
+        condition="present" if standing.shown_present else "gone",
         latched=standing.latched,
         first_ts=datetime.fromisoformat(standing.first_ts),
         last_ts=datetime.fromisoformat(standing.last_ts),
         count=standing.count,
         acked_by=standing.acked_by,
         acked_ts=datetime.fromisoformat(standing.acked_ts) if standing.acked_ts else None,
-        inactivation="enabled" if paused_until is None else "audio-paused",
-        inactivated_by=paused_by,
-        until=paused_until,
+        inactivation=inactivation.value,
+        inactivated_by=inactivated_by,
+        until=until,
         text_key=f"alarm.{standing.code}",
         text=entry.text,
-        action_key=f"action.{standing.code}" if entry.action else None,
+        action_key=f"action.{standing.code}",
+        action=entry.action,
+        order=standing.order,
+        mdc=entry.mdc,
         values=dict(standing.values),
     )
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum
 from urllib.parse import urlsplit
 
-from pumpd.messaging.requests import STOPPING, VERBS, Reason, Rejected, Request, parse_request
+from pumpd.messaging.requests import NEVER_REMOTE, STOPPING, VERBS, Reason, Rejected, Request, parse_request
 
 CLOCKS_DIFFER_S = 5.0  # contract, commands: beyond it the sender's time says nothing
 PUMP_STOP_MAX_AGE_S = 60.0  # contract, commands: by arrival, the only clock a stop trusts
@@ -104,8 +104,10 @@ def is_loopback(url: str) -> bool:
 class Gate:
     """Judges each request once, in the order of arrival."""
 
-    def __init__(self, configured: Iterable[str], broker_url: str) -> None:
+    def __init__(self, configured: Iterable[str], broker_url: str, *, inactivation: bool = False) -> None:
+        """`inactivation`: the local socket may inactivate single alarms of low and medium priority."""
         self.verbs = accepted_verbs(configured)
+        self._inactivation = inactivation
         self.read_only = not is_loopback(broker_url)  # unsigned commands are believed from this machine only
         self._memory: dict[str, Remembered] = {}
 
@@ -151,7 +153,12 @@ class Gate:
 
     def _permit(self, request: Request, origin: Origin) -> None:
         verb = request.verb
-        if origin is Origin.LOCAL:
+        if verb in NEVER_REMOTE:
+            if origin is not Origin.LOCAL:
+                raise Rejected("not_allowed", f"{verb}: only on the local socket", request.id)
+            if not self._inactivation:
+                raise Rejected("not_allowed", f"{verb}: off; [alarms] inactivation = true allows it", request.id)
+        elif origin is Origin.LOCAL:
             if verb not in self.verbs | AT_THE_BED:
                 raise Rejected("not_allowed", f"{verb}: not in the configured verbs", request.id)
         elif self.read_only and verb not in ALWAYS:

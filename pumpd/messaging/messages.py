@@ -216,6 +216,9 @@ class Alarm(Body):
     text_key: str
     text: str
     action_key: str | None
+    action: str | None = None
+    order: int = 0  # of occurrence; rises over restarts
+    mdc: int | None = None
     values: dict[str, Any]
 
 
@@ -232,13 +235,15 @@ class Alarms(Body):
 
 
 RANK: Mapping[Priority, int] = {"high": 0, "medium": 1, "low": 2}
+HIDDEN = ("alarm-paused", "alarm-off")  # listed, with their symbol, but they do not colour the screen
 
 
 def alarm_list(
     revision: int, active: tuple[Alarm, ...], audio_paused_until: datetime | None, audio_paused_by: str | None
 ) -> Alarms:
     """The list, highest priority first; what does not fit is counted in `omitted` and stands on `alarm/<id>` alone."""
-    ordered = sorted(active, key=lambda alarm: RANK[alarm.priority])
+    ordered = sorted(active, key=lambda alarm: (RANK[alarm.priority], alarm.order))
+    shown = [alarm for alarm in ordered if alarm.inactivation not in HIDDEN]
     fitting, size = 0, 0
     for alarm in ordered:
         size += len(to_json(alarm).encode()) + 1
@@ -247,7 +252,7 @@ def alarm_list(
         fitting += 1
     return Alarms(
         revision=revision,
-        highest=ordered[0].priority if ordered else None,
+        highest=shown[0].priority if shown else None,
         active=tuple(ordered[:fitting]),
         omitted=len(ordered) - fitting,
         audio_paused_until=audio_paused_until,

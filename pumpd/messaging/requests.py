@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pumpd.messaging.encode import NotJson, from_json
@@ -20,6 +20,7 @@ from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Id
 from pumpd.messaging.prescription import ContainerArgs, Override, PlanArgs
 
 AUDIO_PAUSE_MAX_S = 120  # contract, alarms: a pause of the sound ends within 2 minutes
+INACTIVE_MAX_S = 600  # as pumpd.core.alarms has it: the longest pause of one alarm
 TTL_MAX_MS = 60_000  # contract, topics: the longest expiry a command has
 TEXT_MAX = 1000  # a refusal names every wrong field, yet fits a display
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -105,6 +106,20 @@ class AlarmArgs(Form):
     alarm_id: Id
 
 
+class InactivateArgs(Form):
+    """What is taken from one alarm; a paused state needs its end, at most ten minutes from now."""
+
+    alarm_id: Id
+    state: Literal["enabled", "audio-paused", "audio-off", "alarm-paused", "alarm-off"]
+    seconds: Annotated[int, Field(gt=0, le=INACTIVE_MAX_S)] | None = None
+
+    @model_validator(mode="after")
+    def _an_end_where_one_is_due(self) -> Self:
+        if self.state.endswith("-paused") is (self.seconds is None):
+            raise ValueError("audio-paused and alarm-paused need `seconds`, the other states have none")
+        return self
+
+
 class AudioArgs(Form):
     """How long the sound is paused on all displays."""
 
@@ -129,6 +144,7 @@ VERBS: Mapping[str, type[Form]] = MappingProxyType(
         "rate.set": RateArgs,
         "alarm.ack": AlarmArgs,
         "alarm.reset": AlarmArgs,
+        "alarm.inactivate": InactivateArgs,
         "audio.pause": AudioArgs,
         "audio.resume": NoArgs,
         "standby": NoArgs,
@@ -138,6 +154,7 @@ VERBS: Mapping[str, type[Form]] = MappingProxyType(
 
 
 STOPPING = frozenset({"session.stop", "session.pause", "pump.stop"})  # never wait, never too old, need no revision (S5)
+NEVER_REMOTE = frozenset({"alarm.inactivate"})  # contract, alarms: on the local socket alone, where configured
 
 
 class Confirm(Form):

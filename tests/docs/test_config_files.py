@@ -16,6 +16,7 @@ import pytest
 from pydantic import BaseModel
 
 from pumpd.config import (
+    Alarms,
     Annunciator,
     Bed,
     Bus,
@@ -29,7 +30,7 @@ from pumpd.config import (
     load_syringes,
 )
 from pumpd.core.catalogue import CATALOGUE
-from pumpd.messaging.requests import VERBS
+from pumpd.messaging.requests import NEVER_REMOTE, VERBS
 from pumpd.registry import check, find_drivers
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -39,6 +40,7 @@ SECTIONS = {
     "bus": Bus,
     "local": Local,
     "annunciator": Annunciator,
+    "alarms": Alarms,
     "log": Log,
     "bed.one": Bed,
     "bed.one.pump": PumpConfig,
@@ -99,8 +101,8 @@ def test_a_key_behind_a_hash_shows_its_true_default(name: str, model: type[BaseM
     }
 
 
-def test_the_example_allows_every_verb_but_the_one_that_needs_no_leave() -> None:
-    assert set(load(CONFIG / "pumpd.toml").bus.allow) == set(VERBS) - {"snapshot"}
+def test_the_example_allows_every_verb_but_those_that_need_no_leave_or_get_none() -> None:
+    assert set(load(CONFIG / "pumpd.toml").bus.allow) == set(VERBS) - {"snapshot"} - NEVER_REMOTE
 
 
 @pytest.mark.real_time

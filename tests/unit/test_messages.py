@@ -50,6 +50,7 @@ ARGS: dict[str, dict[str, object]] = {
     "rate.set": {"rate_ml_h": 40.1},
     "alarm.ack": {"alarm_id": "a1"},
     "alarm.reset": {"alarm_id": "a1"},
+    "alarm.inactivate": {"alarm_id": "a1", "state": "audio-paused", "seconds": 60},
     "audio.pause": {"seconds": 120},
 }
 
@@ -345,6 +346,9 @@ def test_numbers_are_exact_whether_written_as_number_or_as_text() -> None:
         ("rate.set", {"rate_ml_h": "1E+999999"}, "args.rate_ml_h: "),
         ("rate.set", [], "args: must be an object"),
         ("session.start", {"rate_ml_h": 1}, "args.rate_ml_h: unknown field; known fields: none"),
+        ("alarm.inactivate", {"alarm_id": "a1", "state": "audio-paused"}, "args: audio-paused and alarm-paused need"),
+        ("alarm.inactivate", {"alarm_id": "a1", "state": "alarm-off", "seconds": 9}, "the other states have none"),
+        ("alarm.inactivate", {"alarm_id": "a1", "state": "alarm-paused", "seconds": 601}, "args.seconds: "),
         ("audio.pause", {"seconds": 121}, "args.seconds: Input should be less than or equal to 120"),
         ("session.plan", PLAN | {"dose_mg": 35}, "args: give one of dose_mg_per_kg and dose_mg"),
         ("session.plan", PLAN | {"steps": [{"duration_min": 1}]}, "args.steps.0: give one of share_pct and rate_ml_h"),

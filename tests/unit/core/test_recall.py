@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 
 import pytest
 
 from pumpd.core import events as ev
-from pumpd.core.alarms import Board
+from pumpd.core.alarms import Board, Moment
 from pumpd.core.session import decide
 from pumpd.core.state import Phase, State
 from pumpd.driver import Motion
@@ -108,14 +107,13 @@ def test_rows_of_other_kinds_are_passed_over() -> None:
 
 
 def test_the_board_comes_back_in_its_order_without_what_is_over() -> None:
-    ids = count(1)
     board = Board()
     rows: list[Row] = []
-    for code in ("bus_lost", "volumes_apart", "no_flow", "unarmed", "rate_above_plan"):
-        board = board.raise_(code, "pump", "s-1", "t", f"id-{next(ids)}")
+    for order, code in enumerate(("bus_lost", "volumes_apart", "no_flow", "unarmed", "rate_above_plan"), start=1):
+        board = board.raise_(code, "pump", "s-1", Moment(1.0, "t"), f"id-{order}", order)
         rows.append(row(len(rows) + 1, ALARM, alarm_text(board.find(f"id-{len(rows) + 1}"))))
     acked = board.ack("id-3", "nurse", "t2")
     rows.append(row(6, ALARM, alarm_text(acked.find("id-3"))))
     rows.append(row(7, ALARM_OVER, json.dumps({"alarm_id": "id-2"})))
-    over = acked.clear("volumes_apart", "pump", "t3")
+    over = acked.clear("volumes_apart", "pump", Moment(3.0, "t3"))
     assert recall(rows).board.alarms == over.alarms
