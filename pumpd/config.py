@@ -290,6 +290,12 @@ def load(path: Path) -> Config:
     return _rooted(config, path.parent)
 
 
+def sound_pumps(path: Path) -> dict[str, PumpConfig]:
+    """Each pump that is written correctly, by bed, whatever else is wrong in the file. Raises ConfigError: no TOML."""
+    pumps = {bed: fill(PumpConfig, table, path)[0] for bed, table in _pumps(read_toml(path))}
+    return {bed: pump for bed, pump in pumps.items() if pump is not None}
+
+
 def fingerprint(path: Path) -> str:
     """The SHA-256 of the file, for `info`: two stations with the same file say the same."""
     return sha256(path.read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ a broken plug-in must not keep the other beds from starting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
@@ -57,9 +57,14 @@ def _offered(point: EntryPoint) -> Driver:
 
 def check(config: Config, registry: Registry, alarm_codes: Collection[str]) -> list[str]:
     """What of the configuration the drivers cannot do: one line a problem. `alarm_codes` is pumpd's own catalogue."""
+    return check_pumps({name: bed.pump for name, bed in config.bed.items()}, registry, alarm_codes)
+
+
+def check_pumps(pumps: Mapping[str, PumpConfig], registry: Registry, alarm_codes: Collection[str]) -> list[str]:
+    """The same for the pumps alone, by bed: for a file in which something else is wrong."""
     problems: list[str] = []
-    for name, bed in config.bed.items():
-        problems += [f"[bed.{name}.pump] {words}" for words in _check_pump(bed.pump, registry, alarm_codes)]
+    for bed, pump in pumps.items():
+        problems += [f"[bed.{bed}.pump] {words}" for words in _check_pump(pump, registry, alarm_codes)]
     return problems
 
 

@@ -20,7 +20,7 @@ from pumpd.driver import BadSetting, Capabilities, Driver
 from pumpd.messaging.broker import NoBroker
 from pumpd.messaging.local import SocketBusy
 from pumpd.records.journal import JournalBusy
-from pumpd.registry import Registry, check, find_drivers
+from pumpd.registry import Registry, check_pumps, find_drivers
 
 
 def run(config: Path) -> None:
@@ -62,14 +62,8 @@ def check_config(file: Path) -> int:
     file
         The configuration file.
     """
-    config = read_config(file)
-    problems = check(config, find_drivers(), CATALOGUE)
-    for load in (lambda: config.drug_library, lambda: config.syringes):
-        try:
-            load()
-        except cfg.ConfigError as error:
-            problems += error.problems
-    if problems:
+    problems, config = _read_all(file)
+    if problems or config is None:
         raise Failed("\n".join(problems))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("bed", "driver", "port", "marks"):
@@ -81,6 +75,29 @@ def check_config(file: Path) -> int:
     out.print(table)
     out.print(f"drug library {config.drug_library.version}, {len(config.syringes)} syringe types", style="dim")
     return DONE
+
+
+def _read_all(file: Path) -> tuple[list[str], cfg.Config | None]:
+    """Every problem of one file in one round: its own, its drivers', and those of the tables it names."""
+    problems: list[str] = []
+    config = None
+    try:
+        config = cfg.load(file)
+        pumps = {bed: each.pump for bed, each in config.bed.items()}
+    except cfg.ConfigError as error:
+        problems += error.problems
+        try:
+            pumps = cfg.sound_pumps(file)
+        except cfg.ConfigError:
+            return problems, None
+    problems += [f"{file}: {words}" for words in check_pumps(pumps, find_drivers(), CATALOGUE)]
+    if config is not None:
+        for load in (lambda: config.drug_library, lambda: config.syringes):
+            try:
+                load()
+            except cfg.ConfigError as error:
+                problems += error.problems
+    return problems, config
 
 
 def _marks(bed: cfg.Bed) -> dict[str, bool]:

@@ -185,6 +185,20 @@ def test_every_problem_of_a_configuration_has_its_line(tmp_path: Path, capsys: p
     assert "[bed.one.pump] settings.mode: 'wild'" in capsys.readouterr().err
 
 
+def test_the_files_problems_and_the_drivers_come_in_one_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, "speed = 0\n", '[bed.one.pump.settings]\nmode = "wild"\n')
+    assert call(["check-config", str(config)]) == REFUSED
+    said = capsys.readouterr().err
+    assert "speed" in said
+    assert "settings.mode: 'wild'" in said
+    assert all(str(config) in line for line in said.splitlines())
+    config.write_text("[station\n")
+    assert call(["check-config", str(config)]) == REFUSED
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_broken_driver_is_named_with_its_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
