@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
@@ -41,6 +42,7 @@ from pumpd.messaging.outlet import Outlet
 from pumpd.office import Office, remembered_ids
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
+from pumpd.records.patients import sessions_started
 from pumpd.registry import Registry, check, find_drivers
 
 DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
@@ -96,6 +98,7 @@ class Station:
         budget = Budget()
         quiet, escalate_after = self.office.quiet, config.alarms.escalate_after
         house = House(self._clock, logbook, self.outlet, self, budget, self._new_id, quiet=quiet, escalate_after=escalate_after)
+        self._patients = house.patients
         opener = open_pipe or _serial
         self.wards = {
             name: Ward(self._setup(name, bed, number), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
@@ -139,6 +142,8 @@ class Station:
         self.journal.close()
 
     def _recover(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # then every patient counts as new, which asks for a second person
+            self._patients.learn(sessions_started(self.journal.plans_and_starts()))
         for name, ward in self.wards.items():
             last = self.journal.last_session(name)
             first = next(self.journal.rows(session_id=last, bed=name), None) if last else None
@@ -274,6 +279,7 @@ class Station:
 
     def _say_info(self) -> None:
         drivers = dict.fromkeys(self._registry.drivers, "ok") | self._registry.broken
+        library = self.config.drug_library
         self.outlet.say(
             "info",
             Info(
@@ -281,6 +287,7 @@ class Station:
                 schemas=tuple(sorted(schemas())),
                 drivers=drivers,
                 config_hash=self._config_hash,
+                drug_library={"version": library.version, "sha256": library.sha256},
                 commands=tuple(sorted(self._gate.verbs)),
                 command_policy=self._gate.policy,
                 disclaimer=DISCLAIMER,

@@ -11,7 +11,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from pumpd.core.limits import DrugLimits, Span
+from pumpd.core.limits import DRUG_CLASSES, STRONG, CourseLimits, DrugLimits, Span
 from pumpd.toml_file import ConfigError, Model, Table, fill, read_toml
 from pumpd.units import Ml
 
@@ -67,6 +67,33 @@ class _Span(Table):
         return Span(self.hard_min, self.soft_min, self.soft_max, self.hard_max)
 
 
+class _Course(Table):
+    sessions_max: int = Field(default=10, ge=1, le=100, description="a whole number of sessions")
+    sessions_per_week_max: int = Field(default=3, ge=1, le=7, description="a whole number of sessions, 1 to 7")
+    days_between_min: int = Field(default=2, ge=0, le=60, description="a whole number of days, up to 60")
+    weight_change_max_pct: Positive = Field(default=Decimal(10), le=50, description="a percentage up to 50")
+    flagged_classes: tuple[str, ...] = Field(
+        default=CourseLimits().flagged_classes, strict=False, description="a list of drug classes"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = [name for name in self.flagged_classes if name not in DRUG_CLASSES]
+        if unknown:
+            raise ValueError(f"no such drug class: {', '.join(unknown)}; there are: {', '.join(DRUG_CLASSES)}")
+        return self
+
+    @property
+    def limits(self) -> CourseLimits:
+        return CourseLimits(
+            self.sessions_max,
+            self.sessions_per_week_max,
+            self.days_between_min,
+            self.weight_change_max_pct,
+            self.flagged_classes,
+        )
+
+
 class _Drug(Table):
     dose_mg_kg: _Span = Field(description="limits on the dose by body weight, mg/kg")
     duration_min: _Span = Field(description="limits on the planned duration, min")
@@ -79,6 +106,7 @@ class _Drug(Table):
     concentrations_soft_mg_ml: tuple[Positive, ...] = Field(
         default=(), strict=False, description="a list of concentrations above 0 that need a person and a reason, mg/mL"
     )
+    course: _Course = Field(default=_Course(), description="limits on a course of sessions")
 
     @model_validator(mode="after")
     def _once(self) -> Self:
@@ -86,9 +114,12 @@ class _Drug(Table):
         if both:
             listed = ", ".join(str(each) for each in sorted(both))
             raise ValueError(f"concentration {listed} mg/mL stands in both lists; expected it in one")
+        strong = [each for each in self.concentrations_mg_ml if each >= STRONG.value]
+        if strong:
+            raise ValueError(f"concentration {strong[0]} mg/mL is always soft; expected in concentrations_soft_mg_ml")
         return self
 
-    def limits(self, drug: str, version: str) -> DrugLimits:
+    def limits(self, drug: str, version: str, digest: str) -> DrugLimits:
         return DrugLimits(
             drug,
             version,
@@ -99,6 +130,8 @@ class _Drug(Table):
             self.mass_rate_mg_kg_h.span,
             self.concentrations_mg_ml,
             self.concentrations_soft_mg_ml,
+            self.course.limits,
+            digest,
         )
 
 
@@ -131,8 +164,9 @@ class _Syringes(Table):
 def load_drug_library(path: Path) -> DrugLibrary:
     """Read a drug library. Raises ConfigError with one line for every problem."""
     library = _load(_Library, path)
-    drugs = {name: drug.limits(name, library.version) for name, drug in library.drug.items()}
-    return DrugLibrary(library.version, sha256(path.read_bytes()).hexdigest(), drugs)
+    digest = sha256(path.read_bytes()).hexdigest()
+    drugs = {name: drug.limits(name, library.version, digest) for name, drug in library.drug.items()}
+    return DrugLibrary(library.version, digest, drugs)
 
 
 def load_syringes(path: Path) -> tuple[Syringe, ...]:

@@ -79,7 +79,8 @@ class Office:
                 raise Rejected("busy", "the program is going down", request.id)
             self._do(request, origin)
         except Rejected as refusal:
-            self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
+            data = {"limits": views.findings(refusal.findings)} if refusal.findings else None
+            self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text, data)
 
     def _do(self, request: Request, origin: Origin) -> None:
         match request.args:
@@ -166,13 +167,25 @@ class Office:
     def _done(self, request: Request) -> None:
         self._say(Ack(id=request.id, verb=request.verb, state="done"))
 
-    def _refuse(self, verb: str, request_id: str | None, state: str, reason: str, text: str) -> None:
-        """Said to the sender where its id could be read, and always recorded."""
-        data: dict[str, Any] = {"verb": verb[:64], "id": request_id, "reason": reason, "text": text}
-        self._logbook.write("Refused", json.dumps(data, sort_keys=True))
-        log.info("office.refused", **data)
+    def _refuse(
+        self,
+        verb: str,
+        request_id: str | None,
+        state: str,
+        reason: str,
+        text: str,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Said to the sender where its id could be read, and always recorded.
+
+        Why a plan was refused may tell of the patient: the words go to the sender and into the journal only.
+        """
+        told: dict[str, Any] = {"verb": verb[:64], "id": request_id, "reason": reason}
+        words = {"private" if verb == "session.plan" else "text": text}
+        self._logbook.write("Refused", json.dumps(told | words, sort_keys=True))
+        log.info("office.refused", **told, **({} if "private" in words else words))
         if request_id is not None:
-            self._say(Ack.model_construct(id=request_id, verb=verb, state=state, reason=reason, text=text))
+            self._say(Ack.model_construct(id=request_id, verb=verb, state=state, reason=reason, text=text, data=data))
 
     def _say(self, body: Ack) -> None:
         payload = self._outlet.say(f"ack/{body.id}", body)

@@ -8,6 +8,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pumpd.bedside.house import House, Setup
 from pumpd.bedside.ward import Ward
 from pumpd.clock import Clock
 from pumpd.core import events as ev
+from pumpd.core.intake import Former
 from pumpd.core.state import State
 from pumpd.library import load_drug_library, load_syringes, share_file
 from pumpd.messaging.auth import Gate, Origin
@@ -30,6 +32,7 @@ from pumpd.messaging.requests import VERBS
 from pumpd.office import Office
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
+from pumpd.records.patients import Patients
 from pumpd.testing import MemoryPort, VirtualClock
 from simulator.device import Device
 
@@ -37,14 +40,38 @@ PATIENT = "p-1"
 PLAN = {
     "patient_ref": PATIENT,
     "drug": "ketamine",
-    "weight_kg": 70,
+    "weight": {"value": 70, "unit": "kg"},
+    "weight_again": {"value": 70, "unit": "kg"},
     "dose_mg_per_kg": "0.5",
+    "preparation": {"drug_mg": 50, "final_ml": 50},
     "concentration_mg_ml": 1,
     "duration_min": 45,
     "container": {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
+    "checks": {
+        "person": {"age_years": 41, "sex": "female"},
+        "liver": {"result": "normal"},
+        "other_drugs": {"result": "checked", "classes": []},
+        "psychiatric": {"result": "done"},
+        "vitals": {"sbp_mmhg": 124, "dbp_mmhg": 78, "hr_bpm": 71, "spo2_pct": 98},
+        "course": {"session_number": 1, "days_since_last": "none"},
+    },
+    "second_person": "nurse-2",
 }  # 35 mg in 35 mL, at 46.66 mL/h
 PLANNED_ML = 35.0
 PATIENCE_S = 3.0  # CPU seconds a bed may think: a test's process is no daemon's, whose patience is tested by itself
+
+
+def weighing(kg: int | str) -> dict[str, Any]:
+    """The changes to PLAN for another weight."""
+    entry = {"value": kg, "unit": "kg"}
+    return {"weight": entry, "weight_again": entry}
+
+
+class Strangers(Patients):
+    """Every patient is a new one, so that a test may give PLAN again and again."""
+
+    def former(self, patient_ref: str, now: datetime) -> Former | None:
+        return None
 
 
 class Paper:
@@ -86,6 +113,7 @@ class Room:
         journal: Journal | None = None,
         budget: Budget | None = None,
         path: Path | None = None,
+        patients: Patients | None = None,
         escalate_after: Mapping[str, float] | None = None,
         inactivation: bool = False,
     ) -> None:
@@ -109,6 +137,7 @@ class Room:
             self.new_id,
             quiet=self.office.quiet,
             escalate_after=escalate_after or {},
+            patients=patients or Strangers(),
         )
         self.sounds: dict[str, str | None] = {}
         self.beds: dict[str, Bedside] = {}

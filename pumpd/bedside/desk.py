@@ -7,16 +7,18 @@ against the session it means, and turned into the units of the core.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from pumpd.bedside.intake import intake_of, weighing_of
 from pumpd.core import events as ev
-from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Override, broken, check
+from pumpd.core.intake import Former, Intake, check_intake
+from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Level, Override, broken, check, worst_first
 from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
 from pumpd.core.state import Sight, State
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
-from pumpd.messaging.prescription import ContainerArgs, PlanArgs, StepArgs
+from pumpd.messaging.prescription import ContainerArgs, PlanArgs, PrescriptionArgs, StepArgs
 from pumpd.messaging.requests import (
     STOPPING,
     AcceptArgs,
@@ -27,7 +29,7 @@ from pumpd.messaging.requests import (
     Request,
     ResumeArgs,
 )
-from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
+from pumpd.units import Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 # What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).
 CHECKLIST = ("air-purged-disconnected", "clamps-open", "line-connected", "syringe-seated", "patient-monitored")
@@ -64,20 +66,35 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A plan, and how it stands to every limit."""
+    """A plan, and how it stands to every limit. `intake` is None on paper, where nothing was checked."""
 
     plan: Plan
     fitted: Fitted
     limits: DrugLimits
     findings: tuple[Finding, ...]
     refused_by: tuple[Finding, ...]
+    intake: Intake | None = None
 
 
-def event_for(request: Request, state: State, site: Site, new_session: Callable[[], str], annunciator: str) -> ev.Event:
-    """The event this request means now. Raises Rejected."""
+def event_for(
+    request: Request,
+    state: State,
+    site: Site,
+    new_session: Callable[[], str],
+    annunciator: str,
+    former: Former | None = None,
+) -> ev.Event:
+    """The event this request means now. Raises Rejected. `former` is what the journal knows of a plan's patient."""
     by = ev.By(request.actor, request.role, request.origin, request.id)
     _same_session(request, state)
-    return EVENTS[request.verb](request, by, state, site, new_session, annunciator)
+    return EVENTS[request.verb](request, by, state, site, new_session, annunciator, former)
+
+
+def proposal_for(request: Request, site: Site, former: Former | None) -> Proposal:
+    """The plan that `session.plan` asks for, with all that was checked. Raises Rejected when there can be none."""
+    assert isinstance(request.args, PlanArgs)
+    intake = intake_of(request.args, request.actor, request.issued_ts, former)
+    return propose(request.args, site, intake, request.actor)
 
 
 def _same_session(request: Request, state: State) -> None:
@@ -93,48 +110,41 @@ def _same_session(request: Request, state: State) -> None:
         raise Rejected("stale_revision", text, request.id)
 
 
-def propose(args: PlanArgs, site: Site) -> Proposal:
-    """The plan for a prescription, with every limit met and broken (S8). Raises Rejected when there can be none."""
+def propose(args: PrescriptionArgs, site: Site, intake: Intake | None = None, actor: str = "") -> Proposal:
+    """The plan for a prescription, with every limit met and broken (S8). Raises Rejected when there can be none.
+
+    `actor` plans it; `intake` is all that was checked, None on paper.
+    """
     limits = site.drugs.get(args.drug)
     if limits is None:
         known = ", ".join(sorted(site.drugs)) or "none"
         raise Rejected("limit", f"drug {args.drug!r} is not in the drug library; it has: {known}")
     container, fitted = container_of(args.container, site)
     prescription = Prescription(
-        patient_ref=args.patient_ref,
+        patient_ref=args.patient_ref if isinstance(args, PlanArgs) else "",
         drug=args.drug,
-        weight=Kg(args.weight_kg),
+        weight=intake.dosing_weight if intake else weighing_of(args.weight).weight,
         dose=_dose(args),
         concentration=MgPerMl(args.concentration_mg_ml),
         container=container,
         duration_s=_seconds(args.duration_min),
-        portions=(),
+        session_number=intake.course.number if intake else None,
     )
     if args.steps:
-        volume = prescription.concentration.volume_of(prescription.mass)
-        portions = _portions(args.steps, volume)
-        total = sum(portion.seconds for portion in portions)
-        prescription = Prescription(
-            prescription.patient_ref,
-            prescription.drug,
-            prescription.weight,
-            prescription.dose,
-            prescription.concentration,
-            container,
-            total,
-            portions,
-        )
+        prescription = replace(prescription, portions=_steps(args.steps, prescription))
     try:
         plan = make_plan(prescription, fitted)
     except NoPlan as error:
         raise Rejected("limit", str(error)) from None
     ceiling = min(MlPerHour(fitted.rates.most), site.max_rate or CODE_MAX_RATE, key=lambda rate: rate.value)
     findings = check(plan, limits, ceiling)
-    override = _override(args)
-    return Proposal(plan, fitted, limits, findings, broken(findings, override))
+    if intake is not None:
+        findings = worst_first((*findings, *check_intake(intake, prescription, limits.course, actor)))
+        intake = replace(intake, findings=tuple(each for each in findings if each.level is not Level.MET))
+    return Proposal(plan, fitted, limits, findings, broken(findings, _override(args)), intake)
 
 
-def _dose(args: PlanArgs) -> MgPerKg | Mg:
+def _dose(args: PrescriptionArgs) -> MgPerKg | Mg:
     if args.dose_mg_per_kg is not None:
         return MgPerKg(args.dose_mg_per_kg)
     assert args.dose_mg is not None, "PlanArgs asks for one of the two"
@@ -146,6 +156,15 @@ def _seconds(minutes: Decimal) -> int:
     if seconds != int(seconds):
         raise Rejected("malformed", f"duration {minutes} min is not a whole number of seconds")
     return int(seconds)
+
+
+def _steps(steps: Sequence[StepArgs], prescription: Prescription) -> tuple[Portion, ...]:
+    portions = _portions(steps, prescription.concentration.volume_of(prescription.mass))
+    total, ordered = sum(portion.seconds for portion in portions), prescription.duration_s
+    if total != ordered:
+        text = f"steps: together they take {total / 60:g} min, but duration_min says {ordered / 60:g}"
+        raise Rejected("malformed", text)
+    return portions
 
 
 def _portions(steps: Sequence[StepArgs], volume: Ml) -> tuple[Portion, ...]:
@@ -199,27 +218,41 @@ def rules_for(proposal: Proposal, site: Site) -> ev.Rules:
 
 # --- one builder for each verb --------------------------------------------------------------------------------------
 
-Builder = Callable[[Request, ev.By, State, Site, Callable[[], str], str], ev.Event]
+Builder = Callable[[Request, ev.By, State, Site, Callable[[], str], str, Former | None], ev.Event]
 
 
 def _plan(
-    request: Request, by: ev.By, state: State, site: Site, new_session: Callable[[], str], _annunciator: str
+    request: Request,
+    by: ev.By,
+    state: State,
+    site: Site,
+    new_session: Callable[[], str],
+    _annunciator: str,
+    former: Former | None,
 ) -> ev.Event:
-    assert isinstance(request.args, PlanArgs)
-    proposal = propose(request.args, site)
+    proposal = proposal_for(request, site, former)
     if proposal.refused_by:
-        raise Rejected("limit", "; ".join(finding.text for finding in proposal.refused_by), request.id)
+        text = "; ".join(finding.text for finding in proposal.refused_by)
+        raise Rejected("limit", text, request.id, proposal.findings)
     if not site.capabilities.control:
         raise Rejected("not_allowed", "this pump can only be monitored, not controlled", request.id)
     seen = state.connected if state.sight is not Sight.BLIND else None
     before = ev.Before(seen, state.report, state.revision, state.orders, tuple(sorted(state.conditions)))
-    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), before)
+    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), before, proposal.intake)
 
 
-def _arm(request: Request, by: ev.By, *context: object) -> ev.Event:
+def _arm(
+    request: Request,
+    by: ev.By,
+    _state: State,
+    _site: Site,
+    _new_session: Callable[[], str],
+    annunciator: str,
+    _former: Former | None,
+) -> ev.Event:
     assert isinstance(request.args, ArmArgs)
     missing = tuple(item for item in CHECKLIST if item not in request.args.checklist)
-    return ev.ArmOrdered(by, request.args.patient_ref, missing, str(context[-1]))
+    return ev.ArmOrdered(by, request.args.patient_ref, missing, annunciator)
 
 
 def _resume(request: Request, by: ev.By, *_context: object) -> ev.Event:
@@ -253,7 +286,7 @@ def _confirmed(make: Callable[[ev.By, ev.Confirm | None], ev.Event]) -> Builder:
     return lambda request, by, *_context: make(by, _confirm(request))
 
 
-def _override(args: AcceptArgs | PlanArgs | RateArgs | ResumeArgs) -> Override | None:
+def _override(args: AcceptArgs | PrescriptionArgs | RateArgs | ResumeArgs) -> Override | None:
     return Override(args.override.by, args.override.reason) if args.override else None
 
 

@@ -14,6 +14,7 @@ from pumpd.core import events as ev
 from pumpd.core.state import State
 from pumpd.messaging.outlet import Outlet
 from pumpd.records.logbook import Logbook
+from pumpd.records.patients import Patients
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,4 @@ class House:
     new_id: Callable[[], str]  # random, or from a seed
     quiet: Quiet
     escalate_after: Mapping[str, float] = field(default_factory=dict)  # priority: seconds unattended, where configured
+    patients: Patients = field(default_factory=Patients)  # who had which session

@@ -6,6 +6,7 @@ the pump can tell is None.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 
 from pumpd.bedside.desk import Proposal
 from pumpd.core import alarms
+from pumpd.core.limits import Finding
 from pumpd.core.plan import Container, Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
@@ -208,10 +210,14 @@ def proposal(made: Proposal) -> dict[str, Any]:
             {"rate_ml_h": step.rate.value, "volume_ml": _shown(step.volume), "duration_s": round(step.seconds, 1)}
             for step in plan.steps
         ],
-        "limits": [
-            {"name": finding.name, "level": finding.level.value, "text": finding.text} for finding in made.findings
-        ],
+        "drug_library": {"version": made.limits.version, "sha256": made.limits.sha256},
+        "limits": findings(made.findings),
     }
+
+
+def findings(found: Iterable[Finding]) -> list[dict[str, str]]:
+    """How a plan stands to each limit, as the answer to `session.plan` tells it."""
+    return [{"name": each.name, "level": each.level.value, "text": each.text} for each in found]
 
 
 def audio_pause(pause: alarms.AudioPause | None, wire: float, wall: datetime) -> tuple[datetime | None, str | None]:

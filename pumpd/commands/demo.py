@@ -46,11 +46,22 @@ WHO = {"actor": "demo", "role": "nurse", "origin": "pumpd-demo"}
 PLAN: dict[str, Any] = {
     "patient_ref": PATIENT,
     "drug": "ketamine",
-    "weight_kg": 70,
+    "weight": {"value": 70, "unit": "kg"},
+    "weight_again": {"value": 70, "unit": "kg"},
     "dose_mg_per_kg": Decimal("0.5"),
+    "preparation": {"drug_mg": 50, "final_ml": 50},
     "concentration_mg_ml": 1,
     "duration_min": 45,
     "container": {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
+    "checks": {
+        "person": {"age_years": 41, "sex": "female"},
+        "liver": {"result": "normal"},
+        "other_drugs": {"result": "checked", "classes": []},
+        "psychiatric": {"result": "done"},
+        "vitals": {"sbp_mmhg": 124, "dbp_mmhg": 78, "hr_bpm": 71, "spo2_pct": 98},
+        "course": {"session_number": 1, "days_since_last": "none"},
+    },
+    "second_person": "demo-2",
 }
 CONFIG = """\
 [station]

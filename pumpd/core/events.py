@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
+from pumpd.core.intake import Intake
 from pumpd.core.limits import DrugLimits, Override
 from pumpd.core.plan import Container, Plan
 from pumpd.driver import Capabilities, Fitted, Identity, PumpAlarm, PumpReport, Settings
@@ -74,6 +75,7 @@ class PlanOrdered:
     plan: Plan
     rules: Rules
     before: Before
+    intake: Intake | None = None  # None only in rows of a journal from before it was asked for
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,25 @@ ones by nobody. All that is met or broken is told at once, never only the first.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 
 from pumpd.core.plan import Plan, Prescription
-from pumpd.units import Ml, MlPerHour
+from pumpd.units import MgPerMl, Ml, MlPerHour
 
 # The code's own ceilings stand above any file. The clinic's highest figures are 150 mL/h (a 100 mL bag in 40 minutes),
 # 100 mL and 150 mg in a session (docs/clinical.md); no configuration can raise these.
 CODE_MAX_RATE = MlPerHour(200)
 CODE_MAX_VOLUME = Ml(110)
+CODE_MAX_CONCENTRATION = MgPerMl(10)  # 50 and 100 mg/mL are vials that nobody diluted
+STRONG = MgPerMl(10)  # from here on always soft: what an occlusion releases is a third of a dose (docs/clinical.md)
+VIALS = (Decimal(10), Decimal(50), Decimal(100))  # mg/mL, the strengths sold: mix-ups are errors of 5 or 10 times
+OCCLUSION_BOLUS = Ml("1.15")  # 2.3 uL/mmHg x 500 mmHg (docs/clinical.md, the pump and the line)
 RATE_ERROR_MAX = Decimal("0.01")  # the settable rate must give the dose in the prescribed time within 1 %
+RATE_ERROR_SAID = Decimal("0.001")  # three seconds of 45 minutes; beyond it the end is visibly not the ordered one
+SPARE = Ml(1)  # less than this beyond the dose, and what filling a line takes is missing at the end
 LOW_RATE = MlPerHour(5)  # below it start-up and occlusion delays are of the order of a session: warn
 
 
@@ -27,6 +34,7 @@ class Level(Enum):
     MET = "met"
     WARN = "warn"
     SOFT = "soft"
+    SECOND = "second person"  # passed by no override, only by another person's name
     HARD = "hard"
 
 
@@ -57,6 +65,34 @@ def _side(soft: Decimal | None, hard: Decimal | None) -> str:
     return "any" if bound is None else str(bound)
 
 
+# What a clinic asks for before ketamine (docs/clinical.md, liver and other drugs). A closed list: a class nobody knows
+# would be flagged by nothing.
+DRUG_CLASSES = (
+    "cyp-inhibitor",
+    "cyp-inducer",
+    "benzodiazepine",
+    "lamotrigine",
+    "mao-inhibitor",
+    "stimulant",
+    "ssri",
+    "antipsychotic",
+    "opioid",
+    "alcohol",
+    "depressant",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CourseLimits:
+    """What a course of sessions may be. All are soft: a named person with a reason passes them."""
+
+    sessions_max: int = 10
+    sessions_per_week_max: int = 3
+    days_between_min: int = 2  # three a week, on Monday, Wednesday and Friday
+    weight_change_max_pct: Decimal = Decimal(10)  # since the patient's last session
+    flagged_classes: tuple[str, ...] = tuple(name for name in DRUG_CLASSES if name != "ssri")
+
+
 @dataclass(frozen=True, slots=True)
 class DrugLimits:
     """One drug of the drug library."""
@@ -70,6 +106,8 @@ class DrugLimits:
     mass_rate_mg_kg_h: Span
     concentrations_mg_ml: tuple[Decimal, ...]
     concentrations_soft: tuple[Decimal, ...] = ()
+    course: CourseLimits = CourseLimits()
+    sha256: str = ""  # of the library's file
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +151,22 @@ def rate_ceiling(plan: Plan, limits: DrugLimits, pump_max: MlPerHour) -> Ceiling
 
 def check(plan: Plan, limits: DrugLimits, pump_max: MlPerHour) -> tuple[Finding, ...]:
     """Every limit the plan meets or breaks, the worst first."""
-    findings = [*_prescription(plan.prescription, limits), *_delivery(plan, limits, pump_max)]
-    order = (Level.HARD, Level.SOFT, Level.WARN, Level.MET)
+    return worst_first([*_prescription(plan.prescription, limits), *_delivery(plan, limits, pump_max)])
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The order in which findings are told."""
+    order = (Level.HARD, Level.SECOND, Level.SOFT, Level.WARN, Level.MET)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.level)))
 
 
 def broken(findings: tuple[Finding, ...], override: Override | None) -> tuple[Finding, ...]:
-    """The findings that refuse the plan: every hard one, and the soft ones unless a named person gave a reason."""
+    """The findings that refuse the plan: every hard one, a second person who is missing, and the soft ones unless a
+    named person gave a reason.
+    """
     passed = override is not None and bool(override.by.strip()) and bool(override.reason.strip())
-    return tuple(f for f in findings if f.level is Level.HARD or (f.level is Level.SOFT and not passed))
+    refuse = (Level.HARD, Level.SECOND) if passed else (Level.HARD, Level.SECOND, Level.SOFT)
+    return tuple(finding for finding in findings if finding.level in refuse)
 
 
 def _span(name: str, span: Span, value: Decimal, unit: str) -> Finding:
@@ -143,20 +188,34 @@ def _prescription(prescription: Prescription, limits: DrugLimits) -> list[Findin
         _span("dose", limits.dose_mg, mass, "mg"),
         _span("duration", limits.duration_min, Decimal(prescription.duration_s) / 60, "min"),
         _span("mass rate", limits.mass_rate_mg_kg_h, mass / weight / hours, "mg/kg/h"),
-        _concentration(prescription, limits),
+        *_concentration(prescription, limits),
         *_container(prescription),
     ]
 
 
-def _concentration(prescription: Prescription, limits: DrugLimits) -> Finding:
-    value = prescription.concentration.value
-    words = f"concentration {_plain(value)} mg/mL"
-    if value in limits.concentrations_mg_ml:
-        return Finding("concentration", Level.MET, f"{words}: in the drug library")
-    if value in limits.concentrations_soft:
-        return Finding("concentration", Level.SOFT, f"{words}: entered by the site, needs a person and a reason")
-    known = ", ".join(_plain(each) for each in limits.concentrations_mg_ml)
-    return Finding("concentration", Level.HARD, f"{words}: not in the drug library ({known} mg/mL)")
+def _concentration(prescription: Prescription, limits: DrugLimits) -> list[Finding]:
+    value = prescription.concentration
+    words = f"concentration {_plain(value.value)} mg/mL"
+    findings = []
+    if value.value in VIALS:
+        text = f"{words} is also what an undiluted vial holds; vials hold 10, 50 or 100 mg/mL"
+        findings.append(Finding("vial", Level.WARN, text))
+    if value > CODE_MAX_CONCENTRATION:
+        text = f"{words}: above the code limit {_plain(CODE_MAX_CONCENTRATION.value)}"
+        return [*findings, Finding("concentration", Level.HARD, text)]
+    if value.value not in limits.concentrations_mg_ml + limits.concentrations_soft:
+        known = ", ".join(_plain(each) for each in limits.concentrations_mg_ml)
+        text = f"{words}: not in the drug library ({known} mg/mL)"
+        return [*findings, Finding("concentration", Level.HARD, text)]
+    if value.value in limits.concentrations_soft or value >= STRONG:
+        bolus = value.mass_in(OCCLUSION_BOLUS)
+        share = bolus.value / prescription.mass.value * 100
+        text = (
+            f"{words}: entered by the site, needs a person and a reason: the {OCCLUSION_BOLUS} that an occlusion may "
+            f"release would be {_plain(bolus.value)} mg, {share:.0f} % of the dose"
+        )
+        return [*findings, Finding("concentration", Level.SOFT, text)]
+    return [*findings, Finding("concentration", Level.MET, f"{words}: in the drug library")]
 
 
 def _container(prescription: Prescription) -> list[Finding]:
@@ -169,6 +228,9 @@ def _container(prescription: Prescription) -> list[Finding]:
     if container.fill < needed:
         text = f"fill {container.fill} is less than the {_plain(needed.value)} mL the dose needs"
         findings.append(Finding("container", Level.HARD, text))
+    elif container.fill - needed < SPARE:
+        text = f"fill {container.fill} leaves less than {SPARE} beyond the dose: what fills the line may be missing"
+        findings.append(Finding("container", Level.WARN, text))
     return findings or [Finding("container", Level.MET, f"fill {container.fill} holds the dose")]
 
 
@@ -186,8 +248,8 @@ def _delivery(plan: Plan, limits: DrugLimits, pump_max: MlPerHour) -> list[Findi
         else Finding("volume", Level.MET, f"volume {plan.volume}: within the code limit {CODE_MAX_VOLUME}"),
         Finding(
             "rounding",
-            Level.HARD if error > RATE_ERROR_MAX else Level.MET,
-            f"the settable rate takes {planned_s:.1f} s for the ordered {wanted_s} s",
+            Level.HARD if error > RATE_ERROR_MAX else Level.WARN if error > RATE_ERROR_SAID else Level.MET,
+            f"the settable rate takes {planned_s:.1f} s for the ordered {wanted_s} s; the volume ends it, not the time",
         ),
     ]
     if highest < LOW_RATE:

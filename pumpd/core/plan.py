@@ -55,6 +55,7 @@ class Prescription:
     container: Container
     duration_s: int = DEFAULT_DURATION_S
     portions: tuple[Portion, ...] = ()  # empty: one step over the whole duration
+    session_number: int | None = None  # in the patient's course, as it was entered; None: unknown
 
     @property
     def mass(self) -> Mg:

@@ -21,7 +21,8 @@ from pumpd.messaging.encode import from_json, members, timestamp, to_json
 CONTRACT_VERSION = 1  # major version of the contract, second level of every topic
 MAX_MESSAGE_BYTES = 16 * 1024  # contract, envelope: what the smallest reader must be able to hold
 ALARM_LIST_BYTES = MAX_MESSAGE_BYTES - 1024  # leaves room for the envelope and the other fields of `alarms`
-PRIVATE_FIELDS = frozenset({"patient_ref"})  # never on the bus outside session.plan and its answer
+# Never on the bus outside session.plan and its answer: who the patient is, what was checked, and refusals that say it.
+PRIVATE_FIELDS = frozenset({"patient_ref", "session_number", "intake", "private"})
 
 Quality = Literal["valid", "questionable", "invalid", "estimated", "unavailable"]
 Priority = Literal["high", "medium", "low"]
@@ -69,6 +70,7 @@ class Info(Body):
     schemas: tuple[str, ...]
     drivers: dict[str, str]
     config_hash: str
+    drug_library: dict[str, str]  # version and sha256 of the file
     commands: tuple[str, ...]
     command_policy: str
     disclaimer: str

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from pumpd.core.limits import Finding
 from pumpd.messaging.encode import NotJson, from_json
 from pumpd.messaging.forms import WORDS_MAX, Form, Moment, NotNegative, Positive, Words
 from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Id
@@ -47,9 +48,12 @@ Reason = Literal[
 class Rejected(Exception):
     """A request that has no effect. `reason` is the contract's code, `text` says it in the sender's words."""
 
-    def __init__(self, reason: Reason, text: str, request_id: str | None = None) -> None:
+    def __init__(
+        self, reason: Reason, text: str, request_id: str | None = None, findings: tuple[Finding, ...] = ()
+    ) -> None:
         super().__init__(f"{reason}: {text}")
         self.reason, self.text, self.request_id = reason, text, request_id
+        self.findings = findings  # how a plan that is refused stands to every limit
 
 
 F = TypeVar("F", bound=Form)

@@ -209,6 +209,11 @@ class Journal:
         """As `Reader.rows`. Reads the disk in the caller's thread: for start-up, not for a loop that supervises."""
         return self._up_to_date().rows(session_id, bed, since)
 
+    def plans_and_starts(self) -> Iterator[Row]:
+        """As `Reader.plans_and_starts`. Reads the disk in the caller's thread: for start-up."""
+        reader = self._up_to_date()
+        return iter(()) if reader is None else reader.plans_and_starts()
+
     def last_session(self, bed: str) -> str | None:
         """As `Reader.last_session`."""
         return self._up_to_date().last_session(bed)

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS journal (
   data TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS journal_session ON journal (session_id) WHERE session_id <> '';
 CREATE INDEX IF NOT EXISTS journal_bed ON journal (bed) WHERE bed <> '';
+CREATE INDEX IF NOT EXISTS journal_plans ON journal (kind) WHERE kind IN ('PlanOrdered', 'StartOrdered');
 CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
   BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
@@ -126,6 +127,12 @@ class Reader:
             "SELECT session_id FROM journal WHERE bed = ? AND session_id <> '' ORDER BY seq DESC LIMIT 1", (bed,)
         ).fetchone()
         return found[0] if found else None
+
+    def plans_and_starts(self) -> Iterator[Row]:
+        """The rows of every plan and start order, oldest first: little to read, also in a journal of years."""
+        query = "SELECT * FROM journal WHERE kind IN ('PlanOrdered', 'StartOrdered') ORDER BY seq"
+        for found in self._db.execute(query):
+            yield Row._make((*found[:9], bool(found[9]), found[10]))
 
     def sessions(self) -> list[tuple[str, str, str, str]]:
         """(session id, bed, first ts, last ts) of every session, in the order they began."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.bedside import PLANNED_ML, Bedside, Room, ward
+from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
 
 CHANGES_DELIVERY = (b"RUN", b"STP", b"VOL", b"RAT", b"DIA", b"PUR", b"DIR")
 
@@ -155,7 +155,7 @@ async def test_two_swapped_pumps_get_no_orders_meant_for_the_other() -> None:
     left, right = Bedside(room, "left"), Bedside(room, "right")
     async with ward(left, right):
         await left.running()
-        await right.running(weight_kg=50)
+        await right.running(**weighing(50))
         await left.until_session(300)
         left.port.plug_out()
         right.port.plug_out()

@@ -13,7 +13,7 @@ from pumpd.bedside import bed as bed_module
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.core import events as ev
 from pumpd.driver import Motion, PumpReport
-from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
+from tests.bedside import PATIENT, PLAN, Bedside, Room, ward, weighing
 from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_islands import Poison
 from tests.scenario.test_recovery import born_again, journaled
@@ -340,8 +340,12 @@ async def test_absurd_figures_of_a_plan_are_refused_in_words(number: object) -> 
     """S8: every figure of a prescription, beyond all sense, singly."""
     bed = Bedside(Room())
     async with ward(bed):
-        for field in ("weight_kg", "dose_mg_per_kg", "concentration_mg_ml", "duration_min"):
-            changed: dict[str, Any] = {**PLAN, field: number}
+        absurd: dict[str, Any] = {"value": number, "unit": "lb"}
+        preparations = ({"drug_mg": number, "final_ml": 50}, {"drug_mg": 50, "final_ml": number})
+        entries = [(field, number) for field in ("dose_mg_per_kg", "concentration_mg_ml", "duration_min")]
+        entries += [("weight", absurd), ("weight_again", absurd), *(("preparation", each) for each in preparations)]
+        for field, entry in entries:
+            changed: dict[str, Any] = {**PLAN, field: entry}
             answer = await bed.order("session.plan", **changed)
             assert answer["state"] == "rejected", (field, number, answer)
             assert answer["reason"] in ("malformed", "limit"), answer
@@ -425,7 +429,7 @@ async def test_a_lapse_with_the_cable_out_stops_our_pump_when_it_is_back(monkeyp
     bed = Bedside(Room(), mode="basic")
     async with ward(bed):
         await bed.running(
-            weight_kg=40, container={"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
+            **weighing(40), container={"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
         )  # another diameter than the pump was switched on with
         await bed.until_session(60)
         bed.port.plug_out()

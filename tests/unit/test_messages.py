@@ -36,10 +36,20 @@ CONTAINER = {"kind": "syringe", "make": "BD", "size_ml": 50, "diameter_mm": "26.
 PLAN = {
     "patient_ref": "p-17",
     "drug": "ketamine",
-    "weight_kg": 70.1,
+    "weight": {"value": 70.1, "unit": "kg"},
+    "weight_again": {"value": "154.5", "unit": "lb", "by": "Dr. A", "at": "2026-01-31T09:00:00Z"},
     "dose_mg_per_kg": "0.5",
+    "preparation": {"drug_mg": 50, "final_ml": 50},
     "concentration_mg_ml": 1,
     "container": CONTAINER,
+    "checks": {
+        "person": {"age_years": 41, "sex": "female"},
+        "liver": {"result": "normal", "at": "2026-01-20T08:00:00Z"},
+        "other_drugs": {"result": "checked", "classes": ["lamotrigine"]},
+        "psychiatric": {"result": "done", "by": "Dr. B"},
+        "vitals": {"sbp_mmhg": 124, "dbp_mmhg": 78, "hr_bpm": 71, "spo2_pct": "not measured"},
+        "course": {"session_number": "unknown", "days_since_last": 3},
+    },
 }
 ARGS: dict[str, dict[str, object]] = {
     "session.plan": PLAN,
@@ -329,8 +339,8 @@ def test_a_verb_that_acts_on_a_bed_must_name_it(verb: str) -> None:
 def test_numbers_are_exact_whether_written_as_number_or_as_text() -> None:
     plan = parse_request("session.plan", request("session.plan")).args
     assert isinstance(plan, PlanArgs)
-    assert (plan.weight_kg, plan.dose_mg_per_kg, plan.duration_min) == (Decimal("70.1"), Decimal("0.5"), Decimal(45))
-    assert str(plan.weight_kg) == "70.1"  # a float would have brought 70.0999...
+    assert (plan.weight.value, plan.dose_mg_per_kg, plan.duration_min) == (Decimal("70.1"), Decimal("0.5"), Decimal(45))
+    assert str(plan.weight.value) == "70.1"  # a float would have brought 70.0999...
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,25 @@ SITE = Site(
     max_rate=MlPerHour(120),
 )
 CONTAINER = {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}
+WEIGHS_20 = {"value": 20, "unit": "kg"}
 USUAL = {
     "patient_ref": "p-1",
     "drug": "ketamine",
-    "weight_kg": 70,
+    "weight": {"value": 70, "unit": "kg"},
+    "weight_again": {"value": 70, "unit": "kg"},
     "dose_mg_per_kg": "0.5",
+    "preparation": {"drug_mg": 50, "final_ml": 50},
     "concentration_mg_ml": 1,
     "container": CONTAINER,
+    "checks": {
+        "person": {"age_years": 41, "sex": "female"},
+        "liver": {"result": "normal"},
+        "other_drugs": {"result": "checked", "classes": []},
+        "psychiatric": {"result": "done"},
+        "vitals": {"sbp_mmhg": 124, "dbp_mmhg": 78, "hr_bpm": 71, "spo2_pct": 98},
+        "course": {"session_number": 1, "days_since_last": "none"},
+    },
+    "second_person": "nurse-2",
 }
 ARGS: dict[str, dict[str, Any]] = {
     "session.plan": USUAL,
@@ -199,12 +211,13 @@ def test_a_dose_is_by_weight_or_absolute() -> None:
         ({"container": {**CONTAINER, "size_ml": 61}}, "limit", "not in the syringe table"),
         ({"container": {**CONTAINER, "diameter_mm": "26.6"}}, "limit", "the syringe table says 26.59"),
         ({"duration_min": "45.001"}, "malformed", "not a whole number of seconds"),
-        ({"duration_min": "45", "weight_kg": 20}, "limit", "weight 20 kg: below the hard limit 30"),
+        ({"weight": WEIGHS_20, "weight_again": WEIGHS_20}, "limit", "weight 20 kg: below the hard limit 30"),
         ({"dose_mg_per_kg": "0.7"}, "limit", "above the soft limit 0.6"),
         ({"dose_mg_per_kg": "5"}, "limit", "hard limit"),
         ({"steps": [{"duration_min": 45, "share_pct": 99}]}, "malformed", "together they give 99.0 %"),
         ({"steps": [{"duration_min": 45, "rate_ml_h": 50}]}, "malformed", "together they give 107.1 %"),
         ({"steps": [{"duration_min": "0.01", "share_pct": 100}]}, "malformed", "whole number of seconds"),
+        ({"steps": [{"duration_min": 40, "share_pct": 100}]}, "malformed", "take 40 min, but duration_min says 45"),
         ({"duration_min": 1}, "limit", "step 1 needs 2100.000 mL/h"),
     ],
 )
