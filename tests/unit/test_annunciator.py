@@ -41,6 +41,7 @@ class Sounded:
         return [round(later - earlier, 6) for earlier, later in pairwise(times)]
 
 
+@pytest.mark.shows("H22")
 @pytest.mark.parametrize("priority", PRIORITIES)
 async def test_burst_comes_at_once_and_repeats_by_priority(priority: Priority) -> None:
     sounder = Sounded()
@@ -54,6 +55,7 @@ async def test_burst_comes_at_once_and_repeats_by_priority(priority: Priority) -
     assert sounder.gaps() == [REPEAT_S[priority]] * 3
 
 
+@pytest.mark.shows("H22")
 async def test_higher_priority_sounds_at_once_and_cuts_the_lower_burst_short() -> None:
     sounder = Sounded()
     sounder.takes_s = 2.0
@@ -93,6 +95,7 @@ async def test_showing_the_same_again_does_not_start_the_burst_again() -> None:
     assert len(sounder.at) == 1
 
 
+@pytest.mark.shows("H22", "S13")
 async def test_failure_is_told_once_tried_on_and_its_end_is_told() -> None:
     sounder, told = Sounded(), []
     one = Annunciator(sounder, told.append)
@@ -107,6 +110,7 @@ async def test_failure_is_told_once_tried_on_and_its_end_is_told() -> None:
     assert len(sounder.at) >= 4
 
 
+@pytest.mark.shows("H22", "H51")
 async def test_test_says_whether_a_sound_came() -> None:
     sounder, told = Sounded(), []
     one = Annunciator(sounder, told.append)
@@ -202,6 +206,7 @@ def _pairs(data: bytes) -> list[bytes]:
     return [data[index : index + 2] for index in range(0, len(data), 2)]
 
 
+@pytest.mark.shows("H22")
 def test_high_medium_and_low_are_the_melodies_of_the_source() -> None:
     assert {priority: notes for priority, (notes, _) in MELODIES.items()} == {
         "high": "Cdg-CdCdg-Cd",

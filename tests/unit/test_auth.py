@@ -60,6 +60,7 @@ def reason(gate: Gate, request: Arrived, now_wire: float = 100.0) -> str | None:
     return verdict.reason if isinstance(verdict, Refused) else None
 
 
+@pytest.mark.shows("H41")
 def test_without_configured_verbs_only_snapshot_passes() -> None:
     gate = Gate((), LOOPBACK)
     assert isinstance(judged(gate, arrived("snapshot")), Admitted)
@@ -68,6 +69,7 @@ def test_without_configured_verbs_only_snapshot_passes() -> None:
     assert "read-only" in gate.policy
 
 
+@pytest.mark.shows("H26")
 def test_any_configured_verb_brings_stop_and_pause_with_it() -> None:
     assert accepted_verbs(["alarm.ack"]) == STOPPING | {"alarm.ack", "snapshot"}
     assert accepted_verbs(["snapshot"]) == {"snapshot"}
@@ -78,7 +80,7 @@ def test_unknown_verb_in_the_configuration_is_refused_in_words() -> None:
         accepted_verbs(["session.strat"])
 
 
-@pytest.mark.shows("S12")
+@pytest.mark.shows("S12", "H64")
 def test_retained_request_is_refused_whatever_its_verb() -> None:
     gate = Gate(ALL, LOOPBACK)
     for verb in ("session.start", "pump.stop", "session.stop"):
@@ -92,6 +94,7 @@ def test_retained_nonsense_is_retained_without_an_id() -> None:
     assert (verdict.reason, verdict.request_id) == ("retained", None)
 
 
+@pytest.mark.shows("S12", "H64", "within:CLOCKS_DIFFER_S", "beyond:CLOCKS_DIFFER_S")
 @pytest.mark.parametrize(
     ("age_s", "ttl_ms", "refused"),
     [
@@ -109,18 +112,21 @@ def test_freshness_of_an_order_by_its_issue_time(age_s: float, ttl_ms: int, refu
     assert reason(Gate(ALL, LOOPBACK), arrived(age_s=age_s, ttl_ms=ttl_ms)) == refused
 
 
+@pytest.mark.shows("S12", "H64")
 def test_an_order_that_waited_in_our_house_expires_too() -> None:
     request = arrived(at_wire=90.0)
     assert reason(Gate(ALL, LOOPBACK), request, now_wire=94.9) is None
     assert reason(Gate(ALL, LOOPBACK), request, now_wire=95.1) == "expired"
 
 
+@pytest.mark.shows("S5", "H26")
 @pytest.mark.parametrize("verb", sorted(STOPPING))
 @pytest.mark.parametrize("age_s", [-86_400.0, 3600.0])
 def test_stop_and_pause_pass_however_wrong_the_senders_clock_is(verb: str, age_s: float) -> None:
     assert isinstance(judged(Gate(ALL, LOOPBACK), arrived(verb, age_s=age_s, ttl_ms=1)), Admitted)
 
 
+@pytest.mark.shows("within:PUMP_STOP_MAX_AGE_S", "beyond:PUMP_STOP_MAX_AGE_S", "S12")
 @pytest.mark.parametrize(("waited_s", "refused"), [(59.9, None), (60.1, "expired")])
 def test_pump_stop_is_too_old_60_s_after_its_arrival(waited_s: float, refused: str | None) -> None:
     gate = Gate(ALL, LOOPBACK)
@@ -132,7 +138,7 @@ def test_expired_is_a_state_of_its_own_and_the_rest_is_rejected() -> None:
     assert Refused(None, "malformed", "").state == "rejected"
 
 
-@pytest.mark.shows("S12")
+@pytest.mark.shows("S12", "H64")
 def test_the_same_id_has_no_second_effect_and_hears_the_answer_again() -> None:
     gate = Gate(ALL, LOOPBACK)
     assert isinstance(judged(gate, arrived()), Admitted)
@@ -149,6 +155,7 @@ def test_a_replayed_id_is_known_even_when_it_has_expired() -> None:
     assert judged(gate, arrived(age_s=10)) == Repeated(uuid(1), b"expired")
 
 
+@pytest.mark.shows("S12", "H64")
 def test_ids_are_remembered_across_a_restart() -> None:
     first = Gate(ALL, LOOPBACK)
     judged(first, arrived())
@@ -158,6 +165,7 @@ def test_ids_are_remembered_across_a_restart() -> None:
     assert judged(second, arrived()) == Repeated(uuid(1), b"done")
 
 
+@pytest.mark.shows("within:MEMORY_S", "beyond:MEMORY_S")
 @pytest.mark.parametrize(("hours", "known"), [(23.9, True), (24.1, False)])
 def test_ids_are_remembered_for_a_day(hours: float, known: bool) -> None:
     gate = Gate(ALL, LOOPBACK)
@@ -186,7 +194,7 @@ def test_a_refused_verb_leaves_no_trace_either() -> None:
     assert gate.remembered() == []
 
 
-@pytest.mark.shows("S12")
+@pytest.mark.shows("S12", "H41", "H43")
 def test_a_broker_beyond_loopback_makes_the_bus_read_only_but_not_the_local_socket() -> None:
     gate = Gate(ALL, "mqtt://10.0.0.5:1883")
     assert gate.read_only
@@ -198,15 +206,18 @@ def test_a_broker_beyond_loopback_makes_the_bus_read_only_but_not_the_local_sock
     assert isinstance(judged(gate, arrived("session.start", number=9, origin=Origin.LOCAL)), Admitted)
 
 
+@pytest.mark.shows("S13", "H26")
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop", "alarm.ack", "snapshot"])
 def test_local_socket_can_always_stop_pause_and_acknowledge(verb: str) -> None:
     assert isinstance(judged(Gate((), LOOPBACK), arrived(verb, origin=Origin.LOCAL)), Admitted)
 
 
+@pytest.mark.shows("H41")
 def test_local_socket_starts_nothing_that_is_not_configured() -> None:
     assert reason(Gate((), LOOPBACK), arrived("session.start", origin=Origin.LOCAL)) == "not_allowed"
 
 
+@pytest.mark.shows("S12")
 @pytest.mark.parametrize(
     ("url", "loopback"),
     [

@@ -21,6 +21,7 @@ def for_ever() -> None:
         pass
 
 
+@pytest.mark.shows("beyond:THINK_MAX_S", "S16", "H52")
 def test_an_endless_thought_is_interrupted_within_its_budget() -> None:
     began = time.process_time()
     with pytest.raises(ThoughtTooLong):
@@ -28,6 +29,7 @@ def test_an_endless_thought_is_interrupted_within_its_budget() -> None:
     assert THINK_MAX_S * 0.5 < time.process_time() - began < THINK_MAX_S * 4
 
 
+@pytest.mark.shows("within:THINK_MAX_S")
 def test_a_thought_within_its_budget_is_left_alone() -> None:
     assert Budget().run(compute, THINK_MAX_S * 0.4) == "done"
 

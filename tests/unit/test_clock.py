@@ -11,7 +11,7 @@ import pytest
 from pumpd.clock import UNKNOWN_BOOT, SystemClock, read_boot_id
 
 
-@pytest.mark.shows("S11")
+@pytest.mark.shows("S11", "H37")
 def test_wire_time_counts_suspend() -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     wire = SystemClock().wire()

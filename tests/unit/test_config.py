@@ -102,6 +102,7 @@ def test_whoever_may_do_anything_may_stop_and_pause() -> None:
 # --- what is refused, and in which words ------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S8", "within:CODE_MAX_RATE", "beyond:CODE_MAX_RATE")
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -121,6 +122,7 @@ def test_a_rate_in_another_unit_is_answered_with_the_right_figure(tmp_path: Path
     assert pump_problems(tmp_path, f"{SIMULATED}max_rate = {text}") == [f"[bed.one.pump] max_rate = {text}: {told}"]
 
 
+@pytest.mark.shows("H51")
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     told = problems(
         tmp_path,
@@ -204,6 +206,7 @@ def test_accelerated_time_is_refused_with_a_real_pump(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.shows("S2")
 def test_restoring_unasked_is_refused_with_a_real_pump(tmp_path: Path) -> None:
     assert with_pump(tmp_path, bed='restore = "auto"').bed["one"].restore == "auto"
     (line,) = pump_problems(tmp_path, REAL, 'restore = "auto"')
@@ -223,6 +226,7 @@ def test_a_port_that_may_be_another_device_tomorrow_needs_a_serial_number(tmp_pa
     assert with_pump(tmp_path, pump + 'serial_number = "123"')
 
 
+@pytest.mark.shows("S14")
 def test_a_real_port_cannot_be_called_simulated(tmp_path: Path) -> None:
     (line,) = pump_problems(tmp_path, REAL + "simulated = true")
     assert line == '[bed.one.pump] simulated = true, but port = "/dev/serial/by-id/usb-x" is no port of the simulator'
@@ -241,6 +245,7 @@ port = "/dev/serial/by-id/{port}"
 """
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize(
     ("one", "two", "port", "told"),
     [
@@ -292,7 +297,7 @@ def library_problems(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}: ") for line in raised.value.problems]
 
 
-@pytest.mark.shows("S8")
+@pytest.mark.shows("S8", "H47")
 def test_the_shipped_drug_library_holds_the_documented_limits() -> None:
     ketamine = load_drug_library(share_file("drug-library.toml")).drugs["ketamine"]  # figures of docs/clinical.md
     spans = {
@@ -310,6 +315,7 @@ def test_the_shipped_drug_library_holds_the_documented_limits() -> None:
     assert ketamine.concentrations_soft == ()
 
 
+@pytest.mark.shows("H47", "H55")
 def test_the_drug_library_is_known_by_version_and_checksum(tmp_path: Path) -> None:
     first = load_drug_library(written(tmp_path, LIBRARY))
     second = load_drug_library(written(tmp_path, LIBRARY + "# a word\n"))
@@ -317,6 +323,7 @@ def test_the_drug_library_is_known_by_version_and_checksum(tmp_path: Path) -> No
     assert first.sha256 != second.sha256
 
 
+@pytest.mark.shows("H47")
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -335,6 +342,7 @@ def test_a_drug_library_that_makes_no_sense_is_refused(tmp_path: Path, old: str,
     assert library_problems(tmp_path, LIBRARY.replace(old, new, 1))[0].startswith(told)
 
 
+@pytest.mark.shows("S14")
 def test_an_unverified_syringe_is_for_the_simulator_only(tmp_path: Path) -> None:
     (syringe,) = load_syringes(written(tmp_path, SYRINGE))
     assert syringe.refusal(simulated=True) is None

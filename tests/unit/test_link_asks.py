@@ -48,6 +48,7 @@ async def test_dialogues_run_one_at_a_time_in_the_order_of_the_calls() -> None:
         assert bench.words_since(mark) == ["a1", "a2", "b1", "b2", "c1", "c2"]
 
 
+@pytest.mark.shows("H53")
 async def test_an_unanswered_question_is_asked_again_after_a_quiet_time() -> None:
     async with link_bench(ToyDevice(says=answers_in_turn("hello", (0, b"")))) as bench:
         assert await bench.link.perform(say("hello")) == "ok"
@@ -56,6 +57,7 @@ async def test_an_unanswered_question_is_asked_again_after_a_quiet_time() -> Non
         assert bench.link.counters.silent == 1
 
 
+@pytest.mark.shows("H53")
 async def test_a_question_is_given_up_after_its_tries() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "hello" else None)) as bench:
         with pytest.raises(Silent, match=r"no answer within 0.25 s, asked 2 times"):
@@ -64,7 +66,7 @@ async def test_a_question_is_given_up_after_its_tries() -> None:
         assert await bench.link.perform(say("other")) == "ok"
 
 
-@pytest.mark.shows("S4")
+@pytest.mark.shows("S4", "S10")
 async def test_an_order_that_may_not_be_repeated_ends_uncertain_and_is_sent_once() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "start" else None)) as bench:
         with pytest.raises(Uncertain, match="was sent"):
@@ -73,6 +75,7 @@ async def test_an_order_that_may_not_be_repeated_ends_uncertain_and_is_sent_once
         assert len(times_of(bench, "start")) == 1
 
 
+@pytest.mark.shows("S4")
 async def test_a_damaged_order_answer_is_uncertain_unless_the_true_one_follows() -> None:
     async with link_bench(ToyDevice(says=answers_in_turn("start", (0.01, b"=o~\n"), (0.01, b"=o~\n=ok\n")))) as bench:
         with pytest.raises(Uncertain):
@@ -81,6 +84,7 @@ async def test_a_damaged_order_answer_is_uncertain_unless_the_true_one_follows()
         assert bench.link.counters.damaged == 2
 
 
+@pytest.mark.shows("H58")
 async def test_a_damaged_answer_is_no_answer() -> None:
     async with link_bench(ToyDevice(says=answers_in_turn("hello", (0.01, b"=wrong~\n")))) as bench:
         assert await bench.link.perform(say("hello")) == "ok"
@@ -126,6 +130,7 @@ async def test_half_an_answer_is_forgotten_when_its_rest_comes_too_late() -> Non
         assert await bench.link.perform(say("hello")) == "ok"
 
 
+@pytest.mark.shows("H58")
 async def test_a_late_answer_is_not_taken_for_the_answer_of_the_next_question() -> None:
     says = {"slow": (REPLY_S + 0.1, b"=slow\n")}
     async with link_bench(ToyDevice(says=says.get)) as bench:
@@ -243,6 +248,7 @@ async def test_a_dialogue_may_catch_silence_and_go_on() -> None:
         assert await bench.link.perform(patient) == "ok"
 
 
+@pytest.mark.shows("S5")
 async def test_an_order_that_nobody_waits_for_any_more_is_not_sent() -> None:
     async with link_bench() as bench:
         running = asyncio.create_task(bench.link.perform(say("hello")))

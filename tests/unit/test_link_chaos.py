@@ -58,7 +58,7 @@ def orders(dice: Random, number: int) -> Callable[[], Dialogue[list[tuple[str, s
     return dialogue
 
 
-@pytest.mark.shows("S5")
+@pytest.mark.shows("S5", "H11")
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_nothing_older_follows_a_stop_at_any_moment(seed: int) -> None:
@@ -79,6 +79,7 @@ def test_nothing_older_follows_a_stop_at_any_moment(seed: int) -> None:
     virtually(play)
 
 
+@pytest.mark.shows("H58")
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=150, deadline=None)
 def test_no_answer_is_taken_for_the_answer_of_another_question(seed: int) -> None:

@@ -39,6 +39,7 @@ async def keep_guarding(bench: LinkBench, seconds: float, *, polls: bool) -> Non
 # --- keep-alive -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S16")
 async def test_without_a_lease_no_keep_alive_is_sent() -> None:
     async with link_bench(pump=ToyPump(fed_every_s=0.4)) as bench:
         await asyncio.sleep(60)
@@ -67,6 +68,7 @@ async def test_polls_that_do_not_feed_it_leave_the_keep_alive_in_its_rhythm() ->
         assert len(gaps) >= 18
 
 
+@pytest.mark.shows("S16")
 async def test_standing_down_ends_the_keep_alives_and_needs_no_lease() -> None:
     async with link_bench(infusing(), ToyPump(fed_every_s=0.4)) as bench:
         await keep_guarding(bench, 2, polls=False)
@@ -107,6 +109,7 @@ async def test_a_lapsed_lease_stops_the_pump_and_then_the_line_is_silent() -> No
         assert bench.link.lease is Lease.MUTE
 
 
+@pytest.mark.shows("S16")
 async def test_a_renewed_lease_does_not_lapse() -> None:
     async with link_bench(infusing()) as bench:
         await keep_guarding(bench, 600, polls=True)
@@ -131,6 +134,7 @@ async def test_a_lapse_cuts_what_runs_and_refuses_what_comes() -> None:
         assert bench.words_since(mark) == []
 
 
+@pytest.mark.shows("S5", "S16")
 async def test_a_person_may_still_stop_after_a_lapse() -> None:
     async with link_bench(infusing()) as bench:
         bench.link.guard(LEASE_S)
@@ -140,6 +144,7 @@ async def test_a_person_may_still_stop_after_a_lapse() -> None:
         assert bench.words_since(mark) == ["stop", "read"]
 
 
+@pytest.mark.shows("S16", "H11")
 async def test_stop_is_repeated_until_the_pump_stands() -> None:
     moving = iter(["infusing"] * 5)
 
@@ -153,6 +158,7 @@ async def test_stop_is_repeated_until_the_pump_stands() -> None:
         assert len(bench.told(LeaseStopDone)) == 1
 
 
+@pytest.mark.shows("S16")
 async def test_stop_is_repeated_while_the_pump_is_silent_and_until_it_answers_again() -> None:
     async with link_bench(infusing()) as bench:
         bench.link.guard(LEASE_S)
@@ -179,6 +185,7 @@ async def test_a_lapse_with_the_port_away_stops_the_pump_when_it_is_back_and_pro
         assert bench.link.lease is Lease.MUTE
 
 
+@pytest.mark.shows("S15", "S16")
 async def test_another_pump_behind_the_port_is_not_stopped_by_a_lapse() -> None:
     async with link_bench(infusing()) as bench:
         bench.link.guard(LEASE_S)
@@ -260,6 +267,7 @@ async def test_two_stops_at_once_after_a_lapse_do_not_cut_each_other_for_ever() 
         assert bench.link.lease is Lease.MUTE
 
 
+@pytest.mark.shows("S16", "H49")
 async def test_a_fault_in_the_driver_does_not_end_the_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     async with link_bench(infusing()) as bench:
         true_stop, faults = bench.pump.stop, iter([1, 2, 3])

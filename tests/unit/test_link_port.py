@@ -44,6 +44,7 @@ async def test_a_port_that_vanishes_is_told_at_once_in_words() -> None:
             await bench.link.perform(bench.pump.read)
 
 
+@pytest.mark.shows("S15")
 async def test_a_port_that_comes_back_is_identified_before_any_order() -> None:
     async with link_bench() as bench:
         mark = bench.mark
@@ -103,7 +104,7 @@ async def test_a_vanishing_port_ends_dialogues_by_what_is_known_of_them() -> Non
                 await waiting
 
 
-@pytest.mark.shows("S7")
+@pytest.mark.shows("S7", "H53")
 async def test_a_pump_that_stops_answering_is_lost_within_three_seconds() -> None:
     async with link_bench() as bench:
         bench.device.mute = True
@@ -116,6 +117,7 @@ async def test_a_pump_that_stops_answering_is_lost_within_three_seconds() -> Non
         assert bench.link.phase == LinkPhase("lost", "no answer for 3 s")
 
 
+@pytest.mark.shows("S7")
 async def test_polls_once_a_second_find_the_loss_in_the_same_time() -> None:
     async with link_bench() as bench:
         bench.device.mute = True
@@ -132,6 +134,7 @@ async def test_polls_once_a_second_find_the_loss_in_the_same_time() -> None:
         assert lost_at[0] - began == pytest.approx(3.0)
 
 
+@pytest.mark.shows("S7")
 async def test_a_question_with_a_long_time_out_does_not_hide_the_loss() -> None:
     def patient() -> Dialogue[None]:
         yield Ask(b"hello\n", 10.0)
@@ -155,6 +158,7 @@ async def test_an_answer_that_comes_after_the_loss_is_not_taken_for_the_identity
         assert bench.told(LinkUp) == [LinkUp(IDENTITY)] * 2
 
 
+@pytest.mark.shows("S7")
 async def test_noise_is_no_sign_of_life() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0.01, b"=xx~\n") if w == "read" else None)) as bench:
         for _ in range(4):

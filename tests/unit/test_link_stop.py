@@ -45,12 +45,14 @@ async def ends_preempted(*tasks: Awaitable[object]) -> None:
             await task
 
 
+@pytest.mark.shows("S4", "H11")
 async def test_stop_on_an_idle_line_is_read_back() -> None:
     async with link_bench(ToyDevice(motion="infusing")) as bench:
         report, words = await stop(bench)
         assert (report.motion, words) == (Motion.STANDING, STOP_WORDS)
 
 
+@pytest.mark.shows("S5")
 async def test_stop_cuts_an_exchange_and_no_later_step_of_it_follows() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0.2, b"=late\n") if w == "older1" else None)) as bench:
         cut = await order(bench, "older1", "older2")
@@ -61,6 +63,7 @@ async def test_stop_cuts_an_exchange_and_no_later_step_of_it_follows() -> None:
         assert bench.link.counters.preempted == 1
 
 
+@pytest.mark.shows("S5")
 async def test_stop_cuts_the_quiet_time_before_a_retry() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "older" else None)) as bench:
         cut = await order(bench, "older")
@@ -93,6 +96,7 @@ async def test_stop_empties_a_queue_full_of_older_orders() -> None:
         assert bench.link.counters.preempted == 20
 
 
+@pytest.mark.shows("S5")
 async def test_stop_during_connect_goes_first_and_the_pump_is_identified_after_it() -> None:
     device = ToyDevice(says=lambda w: (0.2, b"=SN1\n") if w == "who" else None)
     async with link_bench(device, ready=False) as bench:
@@ -104,6 +108,7 @@ async def test_stop_during_connect_goes_first_and_the_pump_is_identified_after_i
         assert bench.link.ready
 
 
+@pytest.mark.shows("S5")
 async def test_stop_reaches_a_pump_that_does_not_answer_any_more() -> None:
     async with link_bench() as bench:
         bench.device.mute = True
@@ -137,6 +142,7 @@ async def test_orders_given_after_stop_wait_behind_it() -> None:
         assert bench.words_since(mark) == ["stop", "read", "newer"]
 
 
+@pytest.mark.shows("S4", "S5")
 async def test_an_old_answer_after_stop_is_not_believed_to_be_the_read_back() -> None:
     """The answer to the cut question says "infusing"; shifted by one it would answer STOP and read the pump wrong."""
     says = {"older": (0.2, b"=infusing\n"), "stop": (0.1, b"=ok\n")}
@@ -161,6 +167,7 @@ async def test_a_second_stop_goes_out_at_once_too() -> None:
         assert words == STOP_WORDS
 
 
+@pytest.mark.shows("S5", "S10")
 async def test_a_start_in_flight_is_cut_by_stop_and_not_sent_again() -> None:
     async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "start" else None)) as bench:
         starting = asyncio.create_task(bench.link.perform(bench.pump.start))
@@ -170,6 +177,7 @@ async def test_a_start_in_flight_is_cut_by_stop_and_not_sent_again() -> None:
         assert words == STOP_WORDS
 
 
+@pytest.mark.shows("S5")
 async def test_a_dialogue_that_refuses_to_end_cannot_hold_up_stop() -> None:
     def stubborn() -> Dialogue[None]:
         try:

@@ -152,6 +152,7 @@ def refusal(verb: str, payload: bytes) -> Rejected:
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("H34", "H39")
 def test_telemetry_carries_the_envelope_then_its_fields_with_decimals_as_they_were_rounded() -> None:
     raw = stamper().stamp("pump/left/telemetry", telemetry())
     assert raw.startswith(
@@ -192,6 +193,7 @@ def test_an_absurd_exponent_does_not_become_a_long_text() -> None:
     assert to_json(Decimal("1E-7")) == "0.0000001"
 
 
+@pytest.mark.shows("H23")
 def test_seq_counts_per_topic_and_starts_at_one() -> None:
     one = stamper()
     topics = ["pump/left/telemetry", "pump/left/telemetry", "pump/right/telemetry"]
@@ -249,6 +251,7 @@ def test_event_carries_the_seq_of_the_journal_and_is_marked_when_replayed() -> N
     assert json.loads(as_replayed(raw)) == json.loads(raw) | {"replayed": True}
 
 
+@pytest.mark.shows("H56")
 def test_patient_reference_never_reaches_an_event() -> None:
     data = {"plan": [{"patient_ref": "p-17", "drug": "ketamine"}], "patient_ref": "p-17"}
     event = Event(seq=1, type="t", bed="b", source=None, session_id=None, actor=None, data=data, prev_hash="", hash="")
@@ -257,6 +260,7 @@ def test_patient_reference_never_reaches_an_event() -> None:
     assert b"ketamine" in raw
 
 
+@pytest.mark.shows("H21", "H23")
 def test_alarm_list_begins_with_the_highest_priority() -> None:
     listed = alarm_list(7, (alarm(1, "low"), alarm(2, "high"), alarm(3, "medium")), None, None)
     assert [one.alarm_id for one in listed.active] == ["a2", "a3", "a1"]
@@ -343,6 +347,7 @@ def test_numbers_are_exact_whether_written_as_number_or_as_text() -> None:
     assert str(plan.weight.value) == "70.1"  # a float would have brought 70.0999...
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize(
     ("verb", "args", "text"),
     [
@@ -437,6 +442,7 @@ def test_a_refusal_stays_short_however_much_is_wrong() -> None:
     assert len(refused.text) <= TEXT_MAX
 
 
+@pytest.mark.shows("H58")
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_payload_raises_anything_but_a_refusal(payload: bytes) -> None:
     for verb in ("session.plan", "snapshot"):

@@ -101,6 +101,7 @@ def test_a_serial_number_proves_nothing_where_the_pump_cannot_tell_it() -> None:
     assert told(ToyDriver(clinical_use=True, has_serial_number=True), serial_number="7") == []
 
 
+@pytest.mark.shows("H14", "H51")
 def test_an_alarm_that_pumpd_does_not_know_is_refused_at_the_start() -> None:
     (line,) = told(ToyDriver(clinical_use=True, alarms=("no_flow", "gremlins")))
     assert line == '[bed.one.pump] driver = "toy": it tells alarms that pumpd does not know: gremlins'

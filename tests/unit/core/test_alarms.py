@@ -34,12 +34,14 @@ def codes(board: Board) -> list[str]:
 # --- standing and going ---
 
 
+@pytest.mark.shows("H14")
 def test_a_condition_that_does_not_latch_goes_with_its_condition() -> None:
     board = raised(PLAIN).clear(PLAIN, "pump-1", "t2")
     assert board.alarms == ()
     assert board.revision == 2
 
 
+@pytest.mark.shows("H14")
 def test_a_latching_one_stands_until_a_person_resets_it() -> None:
     board = raised(LATCHING)
     assert isinstance(board.reset("id-rate-above-plan"), str), "refused while its condition holds"
@@ -48,6 +50,7 @@ def test_a_latching_one_stands_until_a_person_resets_it() -> None:
     assert gone.reset("id-rate-above-plan").alarms == ()  # type: ignore[union-attr]
 
 
+@pytest.mark.shows("H14")
 def test_the_same_condition_twice_is_one_alarm() -> None:
     board = raised(PLAIN).raise_(PLAIN, "pump-1", "s-1", "t2", "other", (("ml", "1"),))
     (alarm,) = board.alarms
@@ -87,6 +90,7 @@ def test_an_unknown_code_is_a_fault_of_pumpd() -> None:
 # --- persons ---
 
 
+@pytest.mark.shows("H31")
 def test_acknowledging_silences_that_one_and_says_who() -> None:
     board = raised(PLAIN, MILD).ack("id-no-flow", "nurse-1", "t2")
     assert isinstance(board, Board)
@@ -105,6 +109,7 @@ def test_what_does_not_stand_is_neither_acknowledged_nor_reset() -> None:
 # --- sound ---
 
 
+@pytest.mark.shows("within:AUDIO_PAUSE_MAX_S", "beyond:AUDIO_PAUSE_MAX_S", "H24", "H31", "H43")
 @pytest.mark.parametrize(("asked", "until"), [(30.0, 130.0), (120.0, 220.0), (121.0, 220.0), (9999.0, 220.0)])
 def test_an_audio_pause_ends_by_itself(asked: float, until: float) -> None:
     board = raised(PLAIN).pause_audio(100.0 + asked, "nurse", 100.0)
@@ -114,6 +119,7 @@ def test_an_audio_pause_ends_by_itself(asked: float, until: float) -> None:
     assert AUDIO_PAUSE_MAX_S == 120.0
 
 
+@pytest.mark.shows("H24", "H31")
 @pytest.mark.parametrize("new", [MILD, LATCHING])
 def test_any_new_alarm_ends_the_pause_for_all(new: str) -> None:
     board = raised(new, board=raised(PLAIN).pause_audio(150.0, "nurse", 100.0))
@@ -131,6 +137,7 @@ def test_a_mere_refresh_does_not_end_the_pause() -> None:
     assert board.raise_(PLAIN, "pump-1", "s-1", "t2", "x").audio_paused_until == 150.0
 
 
+@pytest.mark.shows("H31")
 def test_sound_is_resumed_by_a_person() -> None:
     board = raised(PLAIN).pause_audio(150.0, "nurse", 100.0).resume_audio()
     assert board.sounding(101.0) == HIGH
@@ -140,6 +147,7 @@ def test_an_empty_board_is_silent() -> None:
     assert (Board().highest, Board().sounding(0)) == (None, None)
 
 
+@pytest.mark.shows("H18", "H23")
 def test_the_list_is_by_priority_then_by_onset() -> None:
     board = raised(MILD, "volumes_apart", PLAIN, "unarmed", LATCHING, "short_of_plan")
     assert codes(board) == [PLAIN, LATCHING, "volumes_apart", "short_of_plan", MILD, "unarmed"]
@@ -186,6 +194,7 @@ def test_every_code_that_is_raised_stands_in_the_catalogue() -> None:
     assert (named | listed) - set(CATALOGUE) == set()
 
 
+@pytest.mark.shows("H14")
 def test_every_alarm_a_driver_may_tell_stands_in_the_catalogue() -> None:
     drivers = list(entry_points(group="pumpd.drivers"))
     assert drivers
@@ -195,6 +204,7 @@ def test_every_alarm_a_driver_may_tell_stands_in_the_catalogue() -> None:
         assert all(CATALOGUE[code].latching for code in told), "an alarm of the pump is not gone because it was read"
 
 
+@pytest.mark.shows("H14", "H21")
 def test_every_entry_says_what_to_do() -> None:
     for code, entry in CATALOGUE.items():
         assert entry.priority in RANK
@@ -205,6 +215,7 @@ def test_every_entry_says_what_to_do() -> None:
             assert entry.action, f"{code}: a person who hears it must know what to do"
 
 
+@pytest.mark.shows("H18")
 @pytest.mark.parametrize(
     ("code", "priority", "latching"),
     [

@@ -154,6 +154,7 @@ def test_the_figures_that_were_read_back_arrive(verb: str, given: Confirm | None
 # --- which session, which revision ---
 
 
+@pytest.mark.shows("S12", "H54")
 @pytest.mark.parametrize("verb", sorted(set(KINDS) - set(ANY_SESSION)))
 @pytest.mark.parametrize("named", ["s-0", None])
 def test_a_command_for_another_session_is_refused(verb: str, named: str | None) -> None:
@@ -168,6 +169,7 @@ def test_some_commands_need_no_session(verb: str) -> None:
     judge(request(verb, session_id=None), State())
 
 
+@pytest.mark.shows("S12")
 @pytest.mark.parametrize("verb", sorted(set(KINDS) - set(ANY_SESSION)))
 def test_a_stale_revision_is_refused_except_for_stop_and_pause(verb: str) -> None:
     state = Case().running(5).state
@@ -203,6 +205,7 @@ def test_a_dose_is_by_weight_or_absolute() -> None:
     assert propose(PlanArgs.model_validate({**absolute, "dose_mg": 35}), SITE).plan.prescription.dose == Mg(35)
 
 
+@pytest.mark.shows("S8", "H45", "H48")
 @pytest.mark.parametrize(
     ("changes", "reason", "words"),
     [
@@ -231,6 +234,7 @@ def test_a_soft_limit_is_passed_with_name_and_reason() -> None:
     assert isinstance(judge(request("session.plan", args)), ev.PlanOrdered)
 
 
+@pytest.mark.shows("S14")
 def test_an_unverified_syringe_is_for_the_simulator_only() -> None:
     real = replace(SITE, simulated=False)
     assert "is not verified" in refused(request("session.plan"), site=real).text
@@ -239,6 +243,7 @@ def test_an_unverified_syringe_is_for_the_simulator_only() -> None:
     assert "is not verified" in refused(request("session.container"), site=real).text
 
 
+@pytest.mark.shows("S8")
 def test_the_configured_maximum_counts() -> None:
     error = refused(request("session.plan"), site=replace(SITE, max_rate=MlPerHour(40)))
     assert (error.reason, "max 40 mL/h" in error.text) == ("limit", True)
@@ -298,6 +303,7 @@ def test_every_message_of_every_phase_is_valid(name: str, blind: bool) -> None:
     valid(views.session(case.state, "one-pump", "one", case.now, NOW, 1.0))
 
 
+@pytest.mark.shows("S7")
 def test_what_only_the_pump_can_tell_is_unknown_while_blind() -> None:
     case = Case().running(600)
     seen = shown(case)
@@ -359,6 +365,7 @@ def test_what_can_be_confirmed_now_is_offered() -> None:
         assert (offered.confirm_rate_ml_h, offered.confirm_volume_ml) == (expected.rate.value, expected.volume.value)
 
 
+@pytest.mark.shows("H21")
 def test_an_alarm_is_shown_with_its_catalogue() -> None:
     board = Board().raise_("no_flow", "one-pump", "s-1", "2026-01-31T09:30:00.000Z", "id-1")
     body = views.alarm(board.alarms[0], "one", paused_until=NOW, paused_by="nurse")

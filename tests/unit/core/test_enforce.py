@@ -28,6 +28,7 @@ def above(case: Case, rate: str = "47", dt: float = 1.0) -> None:
 # --- rate above plan ---
 
 
+@pytest.mark.shows("S2", "H3")
 def test_a_rate_above_plan_is_set_down_at_once_with_an_alarm() -> None:
     case = Case().running(60)
     case.read(INFUSING, "46.67")
@@ -44,6 +45,7 @@ def test_the_plans_own_rate_is_no_finding() -> None:
     assert not case.last
 
 
+@pytest.mark.shows("beyond:ABOVE_TIMES", "within:ABOVE_TIMES")
 def test_the_third_time_within_ten_minutes_is_a_stop() -> None:
     case = Case().running(60)
     above(case)
@@ -54,6 +56,7 @@ def test_the_third_time_within_ten_minutes_is_a_stop() -> None:
     assert (case.phase, case.state.hold.by_pump) == (Phase.PAUSED, False)
 
 
+@pytest.mark.shows("within:ABOVE_WINDOW_S", "beyond:ABOVE_WINDOW_S", "H62")
 @pytest.mark.parametrize(("apart", "stops"), [(599.0, True), (601.0, False)])
 def test_ten_minutes_later_it_is_not_the_third_time(apart: float, stops: bool) -> None:
     case = Case().running(60)
@@ -68,6 +71,7 @@ def test_ten_minutes_later_it_is_not_the_third_time(apart: float, stops: bool) -
     assert case.halts is stops
 
 
+@pytest.mark.shows("S2", "H28")
 @pytest.mark.parametrize(("rate", "stops"), [("105", False), ("105.1", True)])
 def test_above_the_hard_limit_is_a_stop_at_once(rate: str, stops: bool) -> None:
     """1.5 mg/kg/h of 70 kg at 1 mg/mL."""
@@ -84,6 +88,7 @@ def test_above_the_configured_maximum_is_a_stop_at_once(rate: str, stops: bool) 
     assert case.halts is stops
 
 
+@pytest.mark.shows("S2")
 def test_a_pump_that_cannot_be_set_down_is_stopped() -> None:
     case = Case(pump=replace(rules().pump, live_rate_change=False)).running(60)
     case.read(INFUSING, "47")
@@ -112,6 +117,7 @@ def test_a_lower_rate_of_a_person_that_did_not_arrive_is_no_reason_to_stop() -> 
     assert case.answer.state == "failed"
 
 
+@pytest.mark.shows("S6")
 def test_an_unknown_rate_is_neither_above_nor_below() -> None:
     case = Case().running(60)
     case.read(INFUSING, None)
@@ -154,7 +160,7 @@ def test_a_step_does_not_raise_what_a_person_lowered() -> None:
 # --- below plan ---
 
 
-@pytest.mark.shows("S2")
+@pytest.mark.shows("S2", "H16")
 def test_a_rate_below_plan_is_told_and_never_raised() -> None:
     case = Case().running(60)
     case.read(INFUSING, "46.65")
@@ -185,6 +191,7 @@ def test_auto_restore_never_restores_a_stop() -> None:
 # --- stopped by itself, and started at the keypad ---
 
 
+@pytest.mark.shows("S1", "S3")
 def test_a_pump_that_stopped_is_told_paused_and_its_limit_lowered() -> None:
     case = Case().running(600)
     given = case.state.volumes.counted
@@ -237,6 +244,7 @@ def test_each_start_at_the_keypad_is_told() -> None:
         case.done()
 
 
+@pytest.mark.shows("H9")
 def test_a_second_stall_sounds_again() -> None:
     case = Case().paused_by_pump(told="motor_stalled")
     case.read(INFUSING)
@@ -244,6 +252,7 @@ def test_a_second_stall_sounds_again() -> None:
     assert "motor_stalled" in [effect.code for effect in case.told("motor_stalled") if isinstance(effect, ev.Raise)]
 
 
+@pytest.mark.shows("S3")
 @pytest.mark.parametrize("phase", ["armed", "paused", "ending", "observing"])
 @pytest.mark.parametrize("motion", [Motion.INFUSING, Motion.BOLUS, Motion.UNKNOWN])
 def test_moving_although_the_plans_rate_is_nothing_is_a_stop_each_time(phase: str, motion: Motion) -> None:
@@ -269,6 +278,7 @@ def test_moving_although_the_plans_rate_is_nothing_is_a_stop_each_time(phase: st
             break  # it is not armed any more
 
 
+@pytest.mark.shows("S10")
 def test_an_idle_or_planned_bed_sends_nothing_to_a_pump_that_infuses() -> None:
     for case in (Case().connected(), Case().planned()):
         case.read(INFUSING, "20")
@@ -278,6 +288,7 @@ def test_an_idle_or_planned_bed_sends_nothing_to_a_pump_that_infuses() -> None:
         assert ev.Clear("infusing_unknown_session") in case.last
 
 
+@pytest.mark.shows("S6", "H5", "H12", "H17")
 @pytest.mark.parametrize("motion", [Motion.BOLUS, Motion.PURGING, Motion.KVO, Motion.WITHDRAWING, Motion.UNKNOWN])
 def test_an_unplanned_function_is_stopped_and_counted_at_its_highest_rate(motion: Motion) -> None:
     case = Case().running(60)
@@ -304,7 +315,16 @@ def apart_by(gap: str, seconds: float, case: Case | None = None) -> Case:
     return case
 
 
-@pytest.mark.shows("S6")
+@pytest.mark.shows(
+    "S6",
+    "H3",
+    "H8",
+    "H62",
+    "within:APART_SHARE",
+    "beyond:APART_SHARE",
+    "within:APART_SHARE_HIGH",
+    "beyond:APART_SHARE_HIGH",
+)
 @pytest.mark.parametrize(
     ("gap", "medium", "high"),
     [("0.71", False, False), ("0.72", True, False), ("1.76", True, False), ("1.77", True, True)],
@@ -316,6 +336,7 @@ def test_volumes_apart_for_half_a_minute_are_an_alarm(gap: str, medium: bool, hi
     assert ("volumes_far_apart" in case.state.conditions) is high
 
 
+@pytest.mark.shows("S6", "H16")
 @pytest.mark.parametrize("gap", ["0.74", "2"])
 def test_a_counter_that_lags_is_apart_as_well(gap: str) -> None:
     case = Case().running()
@@ -326,6 +347,7 @@ def test_a_counter_that_lags_is_apart_as_well(gap: str) -> None:
     assert ("volumes_far_apart" in case.state.conditions) is (gap == "2")
 
 
+@pytest.mark.shows("within:APART_FOR_S", "beyond:APART_FOR_S", "H62")
 @pytest.mark.parametrize(("seconds", "told"), [(30, False), (31, True)])
 def test_volumes_apart_are_told_after_half_a_minute_not_before(seconds: float, told: bool) -> None:
     assert ("volumes_apart" in apart_by("1", seconds).state.conditions) is told
@@ -341,13 +363,14 @@ def test_volumes_that_agree_again_are_no_alarm_any_more() -> None:
     assert "volumes_apart" in case.raised
 
 
+@pytest.mark.shows("within:APART_LEAST", "beyond:APART_LEAST")
 @pytest.mark.parametrize(("gap", "told"), [("0.2", False), ("0.21", True)])
 def test_a_small_plan_is_judged_by_a_fifth_of_a_millilitre(gap: str, told: bool) -> None:
     small = apart_by(gap, 40, Case(plan=plan(dose=Mg("4"))).running(600))
     assert ("volumes_apart" in small.state.conditions) is told
 
 
-@pytest.mark.shows("S6")
+@pytest.mark.shows("S6", "within:startup_allowance_s", "beyond:startup_allowance_s", "H8", "H62")
 @pytest.mark.parametrize(("seconds", "told"), [(61, False), (64, True)])
 def test_no_flow_is_told_after_the_start_up_allowance(seconds: float, told: bool) -> None:
     """60 s and one poll of the plan's rate, and two counter steps of 0.01 mL (1.5 s)."""
@@ -373,6 +396,7 @@ def test_a_counter_that_falls_opens_a_segment_and_never_lowers_the_total() -> No
 # --- the end ---
 
 
+@pytest.mark.shows("H6", "S1")
 def test_the_volume_counted_while_it_still_infuses_is_a_stop() -> None:
     case = Case().running(60)
     case.read(INFUSING, RATE, case.plan.volume - Ml("0.001"))
@@ -383,6 +407,7 @@ def test_the_volume_counted_while_it_still_infuses_is_a_stop() -> None:
     assert case.state.completed
 
 
+@pytest.mark.shows("H6", "H7")
 def test_more_than_the_volume_is_an_alarm_too() -> None:
     case = Case().running(60)
     case.read(INFUSING, RATE, case.plan.volume + Ml("0.001"))
@@ -390,6 +415,7 @@ def test_more_than_the_volume_is_an_alarm_too() -> None:
     assert "plan_limit_reached" in case.raised
 
 
+@pytest.mark.shows("within:SHORT_SHARE", "beyond:SHORT_SHARE")
 @pytest.mark.parametrize(("short", "done"), [("0.35", True), ("0.351", False)])
 def test_one_percent_short_is_complete(short: str, done: bool) -> None:
     case = Case().running(60)
@@ -411,6 +437,7 @@ def late(seconds: float, missing: str) -> Case:
     return case
 
 
+@pytest.mark.shows("within:LATE_SHARE", "beyond:LATE_SHARE", "H62")
 @pytest.mark.parametrize(
     ("seconds", "missing", "told"), [(54.0, "3", False), (54.1, "3", True), (54.1, "0.36", True), (54.1, "0.35", False)]
 )
@@ -420,6 +447,7 @@ def test_late_and_short_is_told_with_what_is_missing(seconds: float, missing: st
     assert ("late_and_short" in case.state.conditions) is told
 
 
+@pytest.mark.shows("within:LATE_LEAST_S", "beyond:LATE_LEAST_S")
 def test_a_short_session_is_late_after_half_a_minute() -> None:
     quick = Case(plan=plan(duration_s=1200, dose=Mg("20"))).running(60)
     end = quick.state.run_since + quick.plan.seconds
@@ -432,6 +460,7 @@ def test_a_short_session_is_late_after_half_a_minute() -> None:
     assert quick.phase is Phase.PAUSED
 
 
+@pytest.mark.shows("H6", "S1")
 def test_the_end_is_foreseen_and_ordered_before_it_is_reached() -> None:
     case = Case().running(600)
     assert case.wake_at is not None
@@ -445,6 +474,7 @@ def test_the_end_is_foreseen_and_ordered_before_it_is_reached() -> None:
     assert case.phase is Phase.ENDING
 
 
+@pytest.mark.shows("S1")
 def test_after_the_end_the_smallest_limit_is_left_and_the_patient_observed() -> None:
     case = Case().running(60)
     case.read(STANDING, RATE, case.plan.volume)
@@ -489,6 +519,7 @@ def test_a_rate_changed_at_the_keypad_while_paused_is_noticed() -> None:
 # --- occlusion, power, watchdog, shutdown ---
 
 
+@pytest.mark.shows("H60")
 @pytest.mark.parametrize(("told", "pressure"), [("motor_stalled", True), ("pump_watchdog_expired", False), ("", False)])
 def test_only_an_occlusion_traps_pressure(told: str, pressure: bool) -> None:
     case = Case().paused_by_pump(told=told)
@@ -506,6 +537,7 @@ def test_a_power_on_before_arming_is_no_news_and_after_it_an_alarm() -> None:
     assert case.raised == {"pump_power_lost"}
 
 
+@pytest.mark.shows("S16")
 def test_a_lapsed_lease_pauses_and_stops() -> None:
     case = Case().running(60)
     case.feed(ev.LeaseLapsed())
@@ -520,6 +552,7 @@ def test_a_lapsed_lease_pauses_and_stops() -> None:
     assert case.raised == {"lease_lapsed"}, "told each time"
 
 
+@pytest.mark.shows("S10")
 @pytest.mark.parametrize("phase", ["running", "starting", "recovering"])
 def test_a_shutdown_stops_what_infuses(phase: str) -> None:
     case = Case().running(60) if phase != "starting" else Case().starting()

@@ -70,6 +70,7 @@ SIDES = [
 ]
 
 
+@pytest.mark.shows("S8", "H28", "H47", "H48")
 @pytest.mark.parametrize(("name", "changes", "level"), SIDES)
 def test_each_limit_on_both_sides(name: str, changes: dict[str, object], level: Level) -> None:
     made = plan(**{"container": BIG, **changes})
@@ -101,6 +102,7 @@ SOFT_PLAN = plan(dose=MgPerKg("0.7"))
 NAMED = Override("Dr. A", "no response to 0.5")
 
 
+@pytest.mark.shows("S8", "H27")
 @pytest.mark.parametrize(
     "override", [None, Override("", ""), Override("Dr. A", ""), Override("", "why"), Override(" ", " \t")]
 )
@@ -108,15 +110,18 @@ def test_a_soft_limit_needs_a_person_and_a_reason(override: Override | None) -> 
     assert refusals(SOFT_PLAN, override)
 
 
+@pytest.mark.shows("H27")
 def test_a_soft_limit_is_passed_by_a_person_with_a_reason() -> None:
     assert refusals(SOFT_PLAN, NAMED) == []
 
 
+@pytest.mark.shows("S8", "H28")
 @pytest.mark.parametrize(("name", "changes", "level"), [side for side in SIDES if side[2] is HARD])
 def test_a_hard_limit_is_passed_by_nobody(name: str, changes: dict[str, object], level: Level) -> None:
     assert refusals(plan(**{"container": BIG, **changes}), NAMED, name)
 
 
+@pytest.mark.shows("S8")
 def test_all_reasons_are_told_at_once_the_worst_first() -> None:
     made = plan(weight=Kg(20), dose=MgPerKg("1.2"), duration_s=1500, concentration=MgPerMl("1.5"), container=BIG)
     findings = check(made, KETAMINE, PUMP_MAX)
@@ -130,6 +135,7 @@ def test_all_reasons_are_told_at_once_the_worst_first() -> None:
 # --- mistakes of ten, sixty, and units ---
 
 
+@pytest.mark.shows("H63")
 @pytest.mark.parametrize("kg", range(30, 251, 10))
 @pytest.mark.parametrize("factor", [Decimal(10), Decimal("0.1"), Decimal(60), 1 / Decimal(60)])
 @pytest.mark.parametrize("what", ["dose", "duration", "concentration", "weight"])
@@ -159,11 +165,13 @@ def test_the_container_holds_the_dose_and_what_fills_the_line(size: int, fill: i
     assert levels(plan(container=replace(SYRINGE, size=Ml(size), fill=Ml(fill))))["container"] is level
 
 
+@pytest.mark.shows("within:CODE_MAX_VOLUME", "beyond:CODE_MAX_VOLUME", "H6")
 @pytest.mark.parametrize(("dose", "level"), [("110", MET), ("110.1", HARD)])
 def test_the_code_has_a_largest_volume_above_any_file(dose: str, level: Level) -> None:
     assert levels(plan(dose=Mg(dose), container=BIG, duration_s=3600))["volume"] is level
 
 
+@pytest.mark.shows("within:RATE_ERROR_MAX", "beyond:RATE_ERROR_MAX")
 def test_a_plan_that_misses_its_time_by_more_than_a_hundredth_is_refused() -> None:
     coarse = replace(FITTED, rates=replace(FITTED.rates, bands=((Decimal(10000), Decimal(1)),)))
     off = make_plan(prescription(dose=Mg("35.2")), coarse)  # 46.93 -> 46: 2 %
@@ -172,6 +180,7 @@ def test_a_plan_that_misses_its_time_by_more_than_a_hundredth_is_refused() -> No
     assert levels(near)["rounding"] is Level.WARN
 
 
+@pytest.mark.shows("S8")
 def test_the_ceiling_is_the_lowest_and_says_whose_it_is() -> None:
     by_drug = rate_ceiling(PLAN, KETAMINE, PUMP_MAX)
     assert by_drug.value == MlPerHour(105)

@@ -113,6 +113,7 @@ def test_an_uncertain_start_found_infusing_after_a_blind_minute_is_our_pump() ->
     assert case.state.elapsed_at(case.now) == pytest.approx(61.1)
 
 
+@pytest.mark.shows("S4", "S10")
 def test_a_start_taken_at_a_crash_is_found_infusing() -> None:
     case = Case().starting()
     case.feed(ev.Restarted(rebooted=False), 20)
@@ -240,6 +241,7 @@ def test_a_stop_whose_line_is_lost_waits_and_goes_first_when_the_pump_is_proved(
     assert ev.Clear("stop_not_confirmed") in case.last
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize("order", [ev.StopOrdered, ev.PauseOrdered])
 def test_a_pump_not_proved_gets_a_stop_from_pump_stop_only(order: type) -> None:
     case = Case().running(30)
@@ -253,6 +255,7 @@ def test_a_pump_not_proved_gets_a_stop_from_pump_stop_only(order: type) -> None:
     assert case.halts
 
 
+@pytest.mark.shows("S5")
 def test_a_stop_latched_for_an_unproved_pump_is_sent_once_it_is_proved() -> None:
     case = Case().running(30)
     case.feed(ev.LinkDown("no reply"))
@@ -265,6 +268,7 @@ def test_a_stop_latched_for_an_unproved_pump_is_sent_once_it_is_proved() -> None
     assert case.halts
 
 
+@pytest.mark.shows("S2")
 def test_a_refused_set_down_stops_the_pump() -> None:
     case = Case().running(30)
     case.read(INFUSING, "50")
@@ -295,6 +299,7 @@ def test_a_standing_reading_from_before_the_stop_does_not_answer_it() -> None:
     assert case.halts
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("order", [ev.PauseOrdered, ev.StopOrdered])
 def test_nothing_is_sent_behind_a_stop_before_it_is_read_back(order: type) -> None:
     case = Case().running(60)

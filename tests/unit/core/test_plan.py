@@ -38,6 +38,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.shows("H1")
 @pytest.mark.parametrize(("kg", "concentration", "minutes", "rate"), ROWS)
 def test_the_clinical_table_comes_out(kg: int, concentration: int, minutes: int, rate: Decimal) -> None:
     made = plan(weight=Kg(kg), concentration=MgPerMl(concentration), duration_s=minutes * 60)
@@ -118,6 +119,7 @@ def test_a_volume_above_the_largest_limit_is_no_plan() -> None:
         make_plan(prescription(), small)
 
 
+@pytest.mark.shows("H2")
 @pytest.mark.parametrize("seconds", [1, 10**8])
 def test_a_rate_the_pump_cannot_be_set_to_is_no_plan(seconds: int) -> None:
     assert "step 1 needs" in refused(duration_s=seconds)
@@ -155,6 +157,7 @@ PRESCRIPTIONS = st.builds(
 DIAMETERS = st.sampled_from([Decimal(text) for text in ("4.69", "8.59", "14.48", "19.05", "26.59")])
 
 
+@pytest.mark.shows("S8")
 @given(PRESCRIPTIONS, DIAMETERS)
 def test_rounding_never_gives_more(ordered, diameter: Decimal) -> None:  # type: ignore[no-untyped-def]
     fitted = PUMP.fitted(diameter)
@@ -174,6 +177,7 @@ def test_rounding_never_gives_more(ordered, diameter: Decimal) -> None:  # type:
     assert made.seconds == pytest.approx(sum(step.seconds for step in made.steps))
 
 
+@pytest.mark.shows("S1")
 @given(PRESCRIPTIONS, st.floats(0, 12_000), st.floats(0, 12_000))
 def test_the_planned_volume_only_grows_and_never_passes_the_plan(ordered, one: float, other: float) -> None:  # type: ignore[no-untyped-def]
     try:

@@ -61,6 +61,7 @@ def test_the_fold_of_the_journal_is_the_state(make) -> None:  # type: ignore[no-
         assert (recalled.now, recalled.wire, recalled.boot_id) == (case.now, case.now, "boot")
 
 
+@pytest.mark.shows("S10")
 def test_any_prefix_leads_to_the_state_it_had() -> None:
     case, rows = eventful(), rows_of(eventful())
     state = State()
@@ -69,6 +70,7 @@ def test_any_prefix_leads_to_the_state_it_had() -> None:
         assert recall(rows[:number]).state == state
 
 
+@pytest.mark.shows("H35")
 def test_a_replay_decides_the_same() -> None:
     rows = rows_of(eventful())
     assert replay(rows) == (len(rows), [])

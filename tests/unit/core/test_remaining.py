@@ -23,6 +23,7 @@ def counted_when_left(seconds: float) -> Ml:
     return PLAN.volume - RATE.over(seconds)
 
 
+@pytest.mark.shows("within:NEAR_END_S", "beyond:NEAR_END_S", "H62")
 @pytest.mark.parametrize(("left_s", "near"), [(NEAR_END_S + 2, False), (NEAR_END_S - 2, True)])
 def test_near_end_is_told_so_long_before_and_no_sooner(left_s: float, near: bool) -> None:
     case = Case().running()
@@ -40,6 +41,7 @@ def test_near_end_goes_when_it_is_paused_and_when_it_is_over() -> None:
         assert "near_end" not in case.state.conditions, stop
 
 
+@pytest.mark.shows("within:NEAR_EMPTY", "beyond:NEAR_EMPTY", "H46")
 def test_a_container_that_runs_low_before_the_end_is_told() -> None:
     slow = Case(plan=plan(duration_s=2 * 3600)).running()  # 1 mL lasts 3.4 minutes: longer than near the end
     slow.plan = slow.state.plan or slow.plan
@@ -62,6 +64,7 @@ def test_near_the_end_a_low_container_is_no_second_alarm() -> None:
     assert "near_empty" not in case.state.conditions
 
 
+@pytest.mark.shows("H46")
 def test_nothing_is_drawn_from_a_container_that_is_empty_by_count() -> None:
     case = Case(plan=holding("20")).running()
     case.read(counted="19.99", dt=RATE.seconds_for(Ml("19.99")))
@@ -74,6 +77,7 @@ def test_nothing_is_drawn_from_a_container_that_is_empty_by_count() -> None:
     assert not case.state.hold.by_pump, "a start at the keypad is against it"
 
 
+@pytest.mark.shows("H46")
 def test_a_new_container_counts_from_when_it_was_fitted() -> None:
     case = Case(plan=holding("20")).running()
     case.read(counted="19", dt=RATE.seconds_for(Ml(19)))

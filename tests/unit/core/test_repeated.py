@@ -44,12 +44,14 @@ def after_stalls(times: int, every_s: float = 100.0) -> Case:
     return case
 
 
+@pytest.mark.shows("within:REPEAT_TIMES")
 def test_two_stops_by_the_same_alarm_can_be_resumed_by_a_nurse() -> None:
     case = after_stalls(REPEAT_TIMES - 1)
     assert "repeated_stop" not in case.state.conditions
     assert resumed(case)
 
 
+@pytest.mark.shows("beyond:REPEAT_TIMES", "H32")
 def test_the_third_within_ten_minutes_ends_in_stop_and_alarm_and_only_a_prescriber_resumes() -> None:
     case = after_stalls(REPEAT_TIMES)
     assert case.got(ev.Halt)
@@ -62,6 +64,7 @@ def test_the_third_within_ten_minutes_ends_in_stop_and_alarm_and_only_a_prescrib
     assert "repeated_stop" not in case.state.conditions
 
 
+@pytest.mark.shows("within:REPEAT_WINDOW_S", "beyond:REPEAT_WINDOW_S", "H32")
 @pytest.mark.parametrize(("every_s", "stopped"), [(REPEAT_WINDOW_S / 2 - 10, True), (REPEAT_WINDOW_S / 2 + 10, False)])
 def test_the_window_is_ten_minutes(every_s: float, stopped: bool) -> None:
     assert ("repeated_stop" in after_stalls(REPEAT_TIMES, every_s).state.conditions) is stopped
@@ -82,6 +85,7 @@ def test_a_stop_at_the_keypad_is_a_persons_act_and_not_counted() -> None:
         assert resumed(case)
 
 
+@pytest.mark.shows("H32")
 def test_restarted_at_the_keypad_it_counts_as_well() -> None:
     case = Case().running(30)
     for number in range(REPEAT_TIMES):
@@ -96,6 +100,7 @@ def test_restarted_at_the_keypad_it_counts_as_well() -> None:
     assert case.state.halt is not None
 
 
+@pytest.mark.shows("H32")
 def test_stopped_and_started_between_two_polls_it_counts_as_well() -> None:
     case = Case().running(30)
     for _ in range(REPEAT_TIMES - 1):
@@ -111,6 +116,7 @@ def test_stopped_and_started_between_two_polls_it_counts_as_well() -> None:
 # --- a long pause, free flow, somebody else on the line ---
 
 
+@pytest.mark.shows("within:LONG_PAUSE_S", "beyond:LONG_PAUSE_S")
 def test_a_long_pause_is_told_when_it_begins_to_need_a_prescriber() -> None:
     case = Case().paused()
     assert case.state.hold is not None
@@ -126,6 +132,7 @@ def test_a_long_pause_is_told_when_it_begins_to_need_a_prescriber() -> None:
     assert "long_pause" not in case.state.conditions
 
 
+@pytest.mark.shows("H15", "H60")
 def test_free_flow_that_the_pump_reports_is_stopped() -> None:
     case = Case().running(30)
     case.told("free_flow")

@@ -32,6 +32,7 @@ def back(case: Case, seconds: float = 5.0, **changes: object) -> Case:
 # --- who it is ---
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -49,6 +50,7 @@ def test_a_fingerprint_tells_pumps_apart(changes: dict[str, object], words: str)
     assert differs(OURS, replace(OURS, **changes)) == words
 
 
+@pytest.mark.shows("S15")
 def test_a_serial_number_decides_where_both_have_one() -> None:
     assert differs(WITH_SERIAL, replace(WITH_SERIAL, version="V9", limit=Ml(1))) == ""
     assert differs(WITH_SERIAL, replace(WITH_SERIAL, serial="4712")) == "serial 4712 instead of 4711"
@@ -72,6 +74,7 @@ def test_a_loading_that_was_cut_may_have_left_any_rate_and_limit_but_no_other_pu
 # --- the proof ---
 
 
+@pytest.mark.shows("S7", "S15")
 def test_blind_is_an_alarm_and_seeing_again_needs_a_proof_and_a_reading() -> None:
     case = blind(Case().running(60))
     assert case.raised == {"comms_lost_pump"}
@@ -87,6 +90,7 @@ def test_blind_is_an_alarm_and_seeing_again_needs_a_proof_and_a_reading() -> Non
 WHO_STEP = Ml("0.001").value
 
 
+@pytest.mark.shows("S15")
 def test_another_pump_is_told_and_gets_no_order() -> None:
     case = back(blind(Case().running(60)), version="V1.0")
     assert case.raised == {"pump_not_proved"}
@@ -96,6 +100,7 @@ def test_another_pump_is_told_and_gets_no_order() -> None:
     assert case.state.sight is Sight.VERIFYING
 
 
+@pytest.mark.shows("S15", "H62")
 @pytest.mark.parametrize(
     ("grown", "proved"), [("-0.001", False), ("0", True), ("0.079", True), ("0.097", True), ("0.10", False)]
 )
@@ -139,6 +144,7 @@ def test_a_doubted_counter_is_judged_again_when_the_line_comes_back() -> None:
 # --- what was given meanwhile ---
 
 
+@pytest.mark.shows("S6")
 def test_while_blind_the_total_is_an_interval() -> None:
     case = back(blind(Case().running(600)), 60)
     before = case.state.volumes
@@ -149,6 +155,7 @@ def test_while_blind_the_total_is_an_interval() -> None:
     assert after.high <= before.high + RATE.over(61)
 
 
+@pytest.mark.shows("S6")
 def test_a_reading_without_a_counter_leaves_the_whole_interval_open() -> None:
     case = back(blind(Case().running(600)), 60)
     before = case.state.volumes
@@ -180,6 +187,7 @@ def restarted(case: Case, seconds: float = 2.0, *, rebooted: bool = False) -> Ca
     return case
 
 
+@pytest.mark.shows("S11")
 def test_across_a_restart_durations_go_on() -> None:
     case = Case().running(600)
     begun = case.state.run_since
@@ -191,6 +199,7 @@ def test_across_a_restart_durations_go_on() -> None:
     assert ev.Clear("daemon_restarted") in case.last
 
 
+@pytest.mark.shows("S3", "S10", "H61")
 def test_a_pump_found_standing_after_a_restart_stays_standing() -> None:
     case = back(restarted(Case().running(600)))
     case.read(STANDING)
@@ -205,6 +214,7 @@ def test_a_dose_that_was_completed_meanwhile_is_complete() -> None:
     assert case.state.completed
 
 
+@pytest.mark.shows("S11")
 @pytest.mark.parametrize("motion", [Motion.INFUSING, Motion.BOLUS])
 def test_after_a_reboot_what_moves_is_stopped_and_waits_for_a_person(motion: Motion) -> None:
     case = back(restarted(Case().running(600), 0, rebooted=True), 1)
@@ -227,6 +237,7 @@ def test_after_a_reboot_the_volumes_agree_again() -> None:
     assert not case.state.rebooted, "the next loss of sight is no reboot"
 
 
+@pytest.mark.shows("S10", "H61")
 @pytest.mark.parametrize(
     ("phase", "after", "alarm"),
     [
@@ -257,6 +268,7 @@ def test_the_alarm_of_a_restart_ends_when_the_pump_is_seen_again(phase: str) -> 
     assert "daemon_restarted" not in case.state.conditions
 
 
+@pytest.mark.shows("S5", "S10")
 def test_a_stop_on_its_way_at_a_crash_is_sent_again() -> None:
     case = Case().running(60)
     case.feed(ev.StopOrdered(case.by()))

@@ -264,6 +264,7 @@ def test_what_the_world_brings_is_legal_always() -> None:
         assert set(WORLD) <= set(row)
 
 
+@pytest.mark.shows("S5")
 def test_stop_pause_and_pump_stop_are_legal_wherever_something_may_flow() -> None:
     for phase in (Phase.ARMED, Phase.RUNNING, Phase.PAUSED, Phase.ENDING, Phase.RECOVERING):
         assert {ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered} <= set(TABLE[phase])
@@ -274,6 +275,7 @@ def test_there_is_a_state_of_every_phase_to_try() -> None:
     assert {state.phase for state, _ in states()} == set(Phase)
 
 
+@pytest.mark.shows("S8")
 @pytest.mark.parametrize(
     ("phase", "event"),
     [pair for pair in PAIRS if pair[1] not in TABLE[pair[0]]],

@@ -18,6 +18,7 @@ from tests.unit.core.world import FITTED, INFUSING, RATE, SOFTLY, STANDING, SYRI
 # --- arming ---
 
 
+@pytest.mark.shows("H54", "H51")
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -44,12 +45,14 @@ def test_arming_needs_a_pump_seen_standing() -> None:
     assert case.order is None
 
 
+@pytest.mark.shows("S1")
 def test_arming_puts_rate_diameter_and_the_whole_volume_into_the_pump() -> None:
     case = Case().planned()
     case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
     assert case.got(ev.Arm) == [ev.Arm(1, Decimal("26.59"), RATE, case.plan.volume, False)]
 
 
+@pytest.mark.shows("within:UNARM_AFTER_S", "beyond:UNARM_AFTER_S")
 @pytest.mark.parametrize(("seconds", "phase"), [(899.9, Phase.ARMED), (900.0, Phase.PLANNED)])
 def test_a_quarter_of_an_hour_unarms(seconds: float, phase: Phase) -> None:
     case = Case().armed()
@@ -76,6 +79,7 @@ def test_losing_sight_unarms() -> None:
     assert case.phase is Phase.PLANNED
 
 
+@pytest.mark.shows("S15", "H51")
 def test_a_start_that_finds_something_changed_unarms() -> None:
     case = Case().starting()
     case.failed("differs")
@@ -86,7 +90,7 @@ def test_a_start_that_finds_something_changed_unarms() -> None:
 # --- start and resume are confirmed with the figures ---
 
 
-@pytest.mark.shows("S2")
+@pytest.mark.shows("S2", "H44", "H63")
 @pytest.mark.parametrize(
     "confirm",
     [
@@ -108,7 +112,7 @@ def test_a_start_not_confirmed_with_these_figures_is_refused(confirm: ev.Confirm
     assert case.order is None
 
 
-@pytest.mark.shows("S15")
+@pytest.mark.shows("S15", "S1")
 def test_a_start_proves_the_armed_pump_and_loads_what_remains() -> None:
     case = Case().armed()
     case.feed(ev.StartOrdered(case.by(), ev.Confirm(RATE, Ml(35))))
@@ -119,6 +123,7 @@ def test_a_start_proves_the_armed_pump_and_loads_what_remains() -> None:
     assert begin.gives_more
 
 
+@pytest.mark.shows("S1", "H33")
 def test_a_resume_loads_the_plan_less_the_most_that_can_have_been_given() -> None:
     case = Case().paused(600)
     volumes = case.state.volumes
@@ -129,6 +134,7 @@ def test_a_resume_loads_the_plan_less_the_most_that_can_have_been_given() -> Non
     assert begin.limit > case.plan.volume - most - Ml("0.011")
 
 
+@pytest.mark.shows("within:LONG_PAUSE_S", "beyond:LONG_PAUSE_S")
 @pytest.mark.parametrize(
     ("waited", "role", "taken"), [(-1, "nurse", True), (1, "nurse", False), (1, "prescriber", True)]
 )
@@ -143,6 +149,7 @@ def test_a_pause_of_over_a_quarter_of_an_hour_needs_a_prescriber(
     assert taken or (case.answer.reason, "prescriber" in case.answer.text) == ("not_allowed", True)
 
 
+@pytest.mark.shows("H9", "H60")
 def test_after_an_occlusion_pressure_must_be_released_and_nothing_is_caught_up() -> None:
     case = Case().paused_by_pump(600, told="motor_stalled")
     assert case.state.hold.needs_pressure_release
@@ -154,6 +161,7 @@ def test_after_an_occlusion_pressure_must_be_released_and_nothing_is_caught_up()
     assert case.got(ev.Begin)[0].rate == RATE
 
 
+@pytest.mark.shows("H60")
 def test_finish_is_no_way_around_the_release_of_pressure() -> None:
     case = Case().paused_by_pump(600, told="motor_stalled")
     case.feed(ev.FinishOrdered(case.by("prescriber"), case.confirm()))
@@ -184,6 +192,7 @@ def test_catching_up_is_offered_confirmed_and_begun() -> None:
     assert left == pytest.approx(2700.6 - 600 - 120, abs=5), "the end is where it was"
 
 
+@pytest.mark.shows("S2")
 @pytest.mark.parametrize("more", ["0.01", "20"])
 def test_nobody_catches_up_faster_than_is_needed(more: str) -> None:
     case = Case().paused(600)
@@ -223,6 +232,7 @@ def test_a_lower_rate_needs_no_confirmation_and_moves_the_end() -> None:
     assert case.state.ordered == MlPerHour(40)
 
 
+@pytest.mark.shows("S2")
 @pytest.mark.parametrize("confirm", [None, ev.Confirm(MlPerHour(49))])
 def test_a_higher_rate_is_confirmed(confirm: ev.Confirm | None) -> None:
     case = Case().running(600)
@@ -232,6 +242,7 @@ def test_a_higher_rate_is_confirmed(confirm: ev.Confirm | None) -> None:
     assert case.got(ev.SetRate)[0].gives_more
 
 
+@pytest.mark.shows("S2")
 def test_a_rate_above_the_one_that_runs_is_a_raise_also_below_the_plan() -> None:
     case = Case().running(600)
     case.read(INFUSING, "20")
@@ -241,7 +252,7 @@ def test_a_rate_above_the_one_that_runs_is_a_raise_also_below_the_plan() -> None
     assert case.got(ev.SetRate)[0].gives_more
 
 
-@pytest.mark.shows("S8")
+@pytest.mark.shows("S8", "H2", "H28")
 @pytest.mark.parametrize(
     ("rate", "words"),
     [("46.665", "next lower settable rate is 46.66"), ("106", "1.5 mg/kg/h"), ("250", "max 105.0"), ("10", "duration")],
@@ -253,6 +264,7 @@ def test_a_rate_beyond_the_grid_or_a_hard_limit_is_refused(rate: str, words: str
     assert words in case.answer.text
 
 
+@pytest.mark.shows("S8")
 def test_a_rate_above_the_configured_maximum_is_refused() -> None:
     case = Case(max_rate=MlPerHour(48)).running(600)
     case.feed(ev.RateOrdered(case.by(), MlPerHour(50), ev.Confirm(MlPerHour(50))))
@@ -405,6 +417,7 @@ def test_a_completed_session_is_ended_and_one_cut_short_aborted() -> None:
     assert cut.phase is Phase.ABORTED
 
 
+@pytest.mark.shows("S10")
 def test_hands_off_sends_nothing_more() -> None:
     case = Case().observing()
     case.read(STANDING, "0.024")
@@ -451,6 +464,7 @@ def test_a_new_plan_is_not_held_back_by_a_doubt_about_the_last_pump() -> None:
     assert not case.state.conditions & {"pump_not_proved", "comms_lost_pump"}
 
 
+@pytest.mark.shows("S5")
 def test_a_stop_still_owed_comes_before_a_new_plan() -> None:
     case = Case().connected()
     case.feed(ev.PumpStopOrdered(case.by()))
@@ -461,6 +475,7 @@ def test_a_stop_still_owed_comes_before_a_new_plan() -> None:
 # --- stop and pause are never refused ---
 
 
+@pytest.mark.shows("S5", "H26")
 @pytest.mark.parametrize("order", [ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered])
 @pytest.mark.parametrize("sight", ["seeing", "blind", "uncertain"])
 def test_stop_and_pause_go_out_from_a_running_infusion_whatever_is_known(order: type, sight: str) -> None:
@@ -477,6 +492,7 @@ def test_stop_and_pause_go_out_from_a_running_infusion_whatever_is_known(order: 
     assert case.order is None
 
 
+@pytest.mark.shows("S5", "H26")
 def test_pump_stop_goes_out_in_every_phase() -> None:
     for case in (
         Case(), Case().connected(), Case().planned(), Case().armed(), Case().starting(), Case().running(9),
@@ -488,6 +504,7 @@ def test_pump_stop_goes_out_in_every_phase() -> None:
         assert case.state.halt is None, case.phase
 
 
+@pytest.mark.shows("S5")
 def test_a_second_stop_does_not_send_another_but_both_are_answered() -> None:
     case = Case().running(60)
     first, second = case.by(), case.by()
@@ -519,6 +536,7 @@ def test_a_pause_by_a_person_turns_a_keypad_start_into_a_deed_against_an_order()
     assert Motion.INFUSING.value in dict(case.got(ev.Raise)[0].values).values()
 
 
+@pytest.mark.shows("S8", "H27", "H48")
 @pytest.mark.parametrize("override", [None, Override("", "why"), Override("Dr. B", " ")])
 def test_a_later_change_over_a_soft_limit_needs_a_name_and_a_reason(override: Override | None) -> None:
     """S8: at 30 mL/h from the tenth minute the dose takes 64 minutes; the soft limit is 60."""

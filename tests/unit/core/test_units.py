@@ -25,6 +25,7 @@ def test_types_do_not_mix(one: type, other: type) -> None:
     assert len({one(1), other(1)}) == 2
 
 
+@pytest.mark.shows("S8")
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("value", [1.0, True, None, "", "a", "1,5", float("nan"), "NaN", "Infinity", Decimal("NaN")])
 def test_what_is_no_exact_number_is_refused(kind: type, value: object) -> None:
@@ -51,6 +52,7 @@ def test_down_and_up_enclose_the_value_on_the_grid(value: Decimal, step: Decimal
     assert low.value % step == high.value % step == 0
 
 
+@pytest.mark.shows("S1")
 @given(VALUES, st.floats(min_value=0, max_value=1e5))
 def test_what_a_rate_gives_is_rounded_up_never_down(rate: Decimal, seconds: float) -> None:
     exact = rate * Decimal(round(seconds * 1_000_000)) / 3_600_000_000
