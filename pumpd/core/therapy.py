@@ -113,14 +113,15 @@ def _why_not_resume(turn: Turn, by: ev.By, released: bool, recalculate: bool = F
     hold = turn.state.hold
     if hold is None:
         return None
-    if hold.needs_pressure_release and not released:
+    pressure = hold.needs_pressure_release or turn.pressure_told  # told after a person had paused it, too
+    if pressure and not released:
         words = "line pressure may be trapped: release it away from the patient, resume and confirm `pressure_released`"
         return "not_confirmed", words
     if hold.needs_prescriber and by.role != PRESCRIBER:
         return "not_allowed", f"{hold.reason}: a {PRESCRIBER} must resume"
     if turn.now - hold.at > LONG_PAUSE_S and by.role != PRESCRIBER:
         return "not_allowed", f"paused for more than {LONG_PAUSE_S / 60:.0f} minutes: a {PRESCRIBER} must resume"
-    if recalculate and hold.needs_pressure_release:
+    if recalculate and pressure:
         return "not_allowed", "after an occlusion the rate is kept, never caught up"
     return None
 

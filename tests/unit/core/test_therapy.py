@@ -162,6 +162,18 @@ def test_after_an_occlusion_pressure_must_be_released_and_nothing_is_caught_up()
 
 
 @pytest.mark.shows("H60")
+def test_an_occlusion_told_after_a_person_had_paused_traps_pressure_as_well() -> None:
+    case = Case().paused(600)
+    case.told("motor_stalled")
+    case.read(STANDING, RATE)
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    assert (case.answer.reason, "pressure" in case.answer.text) == ("not_confirmed", True)
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm(), recalculate=True, pressure_released=True))
+    assert case.answer.reason == "not_allowed"
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm(), pressure_released=True))
+    assert case.got(ev.Begin)
+
+
 def test_finish_is_no_way_around_the_release_of_pressure() -> None:
     case = Case().paused_by_pump(600, told="motor_stalled")
     case.feed(ev.FinishOrdered(case.by("prescriber"), case.confirm()))
