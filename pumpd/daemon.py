@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import random
 import resource
-import shutil
 import signal
 import socket
 import sqlite3
@@ -43,10 +43,13 @@ from pumpd.office import Office, remembered_ids
 from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 from pumpd.records.patients import sessions_started
+from pumpd.records.store import Begun
+from pumpd.records.takeover import past_of, take_over
 from pumpd.registry import Registry, check, find_drivers
 
 DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
 BUS_ALARM_S = 10.0  # the broker is gone for longer: a technical alarm at the bedside (docs/mqtt.md)
+DISK_LOW_MB = 500  # room for some hundred sessions (docs/install.md): days to do something about it
 FAREWELL_S = 6.0  # how long a shutdown waits for pumps to be read back standing, and for the last words
 DESCRIPTORS_PER_BED = 8  # port, journal, sockets, a sounder's pipes; with room to spare
 
@@ -67,7 +70,7 @@ class Station:
         rng: random.Random | None = None,
         config_hash: str = "",
     ) -> None:
-        """Raise ConfigError (through `check`'s problems), JournalBusy, sqlite3.Error or OSError."""
+        """Raise ConfigError (through `check`'s problems), JournalBusy or OSError."""
         problems = check(config, registry, CATALOGUE)
         if problems:
             raise cfg.ConfigError(problems)
@@ -78,10 +81,10 @@ class Station:
         self.boot_id = f"{self._rng.getrandbits(128):032x}"
         self._started = self._clock.wall()
         config.station.data_dir.mkdir(parents=True, exist_ok=True)
-        self.journal = journal or Journal(config.journal, self._clock.boot_id)
+        self.journal = journal or take_over(config.journal, self._clock, config.bed)
         stamper = Stamper(config.station.id, self.boot_id, self._clock, simulated=config.simulated)
         self.outlet = Outlet(stamper, [])
-        logbook = Logbook(self.journal, self.outlet, self._clock)
+        logbook = self._logbook = Logbook(self.journal, self.outlet, self._clock)
         self.annunciator = _annunciator(config.annunciator, self._sounder_state)
         self._gate = Gate(config.bus.allow, _command_broker(config), inactivation=config.alarms.inactivation)
         self._gate.restore(remembered_ids(self.journal, self._clock.wall().timestamp()))
@@ -92,12 +95,15 @@ class Station:
         self._sounds: dict[str, tuple[str | None, bool]] = {}
         self._stop = asyncio.Event()
         self._lag_ms = 0
+        self._damage_told: Begun | None = None
         self._bus: Bus | None = None
         self._bus_lost_at: float | None = None
         self.local: LocalServer | None = None
         budget = Budget()
         quiet, escalate_after = self.office.quiet, config.alarms.escalate_after
-        house = House(self._clock, logbook, self.outlet, self, budget, self._new_id, quiet=quiet, escalate_after=escalate_after)
+        house = House(
+            self._clock, logbook, self.outlet, self, budget, self._new_id, quiet=quiet, escalate_after=escalate_after
+        )
         self._patients = house.patients
         opener = open_pipe or _serial
         self.wards = {
@@ -145,9 +151,9 @@ class Station:
         with contextlib.suppress(sqlite3.Error):  # then every patient counts as new, which asks for a second person
             self._patients.learn(sessions_started(self.journal.plans_and_starts()))
         for name, ward in self.wards.items():
-            last = self.journal.last_session(name)
-            first = next(self.journal.rows(session_id=last, bed=name), None) if last else None
-            ward.recover(self.journal.rows(bed=name, since=0 if first is None else first.seq - 1))
+            ward.recover(past_of(self.journal, name))
+        self._logbook.write("Started", json.dumps({"software": version("pumpd")}))  # a dead disk shows at once
+        self._mind_the_journal()
 
     async def _stop_pumps(self) -> None:
         """SIGTERM while infusing: STOP, read-back, alarm, then exit."""
@@ -316,15 +322,23 @@ class Station:
                 "heartbeat",
                 Heartbeat(loop_lag_ms=self._lag_ms, pump_rx_age_ms=ages, alarms_revision=self._revision),
             )
-            lost = self._bus_lost_at
+            lost, free_mb = self._bus_lost_at, self.journal.free_mb
             for ward in self.wards.values():
                 ward.bed.alarms.note("bus_lost", lost is not None and now - lost > BUS_ALARM_S)
+                ward.bed.alarms.note("disk_low", free_mb is not None and free_mb < DISK_LOW_MB)
+            self._mind_the_journal()
             beat += 1
             if beat % round(REPEAT_S / PULSE_S) == 0:
                 self._say_online()
                 self._say_health()
                 self._say_alarms()
             due = max(due + PULSE_S, now)
+
+    def _mind_the_journal(self) -> None:
+        """Its file was lost or found damaged while we run: the record goes on in a new one, and that is an alarm."""
+        if self.journal.damage != self._damage_told:
+            self._damage_told = self.journal.damage
+            self._latch_everywhere("journal_damaged")
 
     def _say_health(self) -> None:
         stats = self._bus.stats() if self._bus is not None else None
@@ -338,7 +352,7 @@ class Station:
                 reconnects=stats.reconnects if stats else 0,
                 dropped=(stats.dropped if stats else 0) + self.journal.dropped,
                 serial_errors=errors,
-                disk_free_mb=_disk_free_mb(self.config.station.data_dir),
+                disk_free_mb=self.journal.free_mb,
                 memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             ),
         )
@@ -396,13 +410,6 @@ def _raise_descriptor_limit(beds: int) -> None:
         raise OSError(f"{beds} beds need {needed} open files; this process may have {hard} (ulimit -n)")
     if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _disk_free_mb(folder: Path) -> int | None:
-    try:
-        return shutil.disk_usage(folder).free // 1_000_000
-    except OSError:
-        return None
 
 
 async def serve(path: Path, ready: Callable[[], None] = lambda: None) -> None:

@@ -38,10 +38,12 @@ class Ward:
 
     def recover(self, rows: Iterable[Row]) -> None:
         """Take up what the journal says was going on, before `run`."""
-        written = list(rows)
+        written: list[Row] = []
         try:
+            for row in rows:
+                written.append(row)  # noqa: PERF402  # what was read before a damaged row still names stops that are owed
             self.bed.recover(written)
-        except Exception as error:  # a row that cannot be read or decided: either way the past is not known
+        except Exception as error:  # a row that cannot be read, trusted or decided: the past is not known
             log.error("ward.unreadable", bed=self._setup.bed, exc_info=error)
             self.bed.monitor_only = True
             self.bed.alarms.happened(MONITOR_ONLY)

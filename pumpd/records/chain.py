@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pumpd.records.journal_file import GENESIS, Reader, Row, row_hash
@@ -41,6 +41,24 @@ class Chain:
         return self.broken is None and not self.unreadable
 
 
+class BrokenChain(Exception):
+    """A row does not hold; `where` names it."""
+
+    def __init__(self, where: Break) -> None:
+        super().__init__(where.text)
+        self.where = where
+
+
+def sound(rows: Iterable[Row], seq: int, hash: str) -> Iterator[Row]:
+    """The rows that follow row `seq` with its `hash`, as long as they hold. Raises BrokenChain, sqlite3.Error."""
+    for row in rows:
+        broken = _broken(seq, hash, row)
+        if broken is not None:
+            raise BrokenChain(broken)
+        seq, hash = row.seq, row.hash
+        yield row
+
+
 def walk(rows: Iterable[Row], seq: int = 0, hash: str = GENESIS, seek: str = "") -> tuple[Chain, int | None]:
     """Walk the rows that follow row `seq` with its `hash`, up to the first that does not hold.
 
@@ -49,10 +67,7 @@ def walk(rows: Iterable[Row], seq: int = 0, hash: str = GENESIS, seek: str = "")
     """
     chain, sought = Chain(seq, hash), seq if seek and seek == hash else None
     try:
-        for row in rows:
-            chain.broken = _broken(chain, row)
-            if chain.broken is not None:
-                break
+        for row in sound(rows, seq, hash):
             if not chain.rows:
                 chain.first_ts = row.ts
             chain.rows += 1
@@ -61,6 +76,8 @@ def walk(rows: Iterable[Row], seq: int = 0, hash: str = GENESIS, seek: str = "")
                 chain.sessions.add(row.session_id)
             if row.hash == seek:
                 sought = row.seq
+    except BrokenChain as broken:
+        chain.broken = broken.where
     except (sqlite3.Error, OverflowError) as error:  # a damaged file can hold numbers that no column should
         chain.unreadable = str(error)
     return chain, sought
@@ -89,17 +106,16 @@ def _hash_at(row: Row, seq: int) -> str:
         return ""
 
 
-def _broken(chain: Chain, row: Row) -> Break | None:
+def _broken(seq: int, hash: str, row: Row) -> Break | None:
+    """What is wrong with the row that follows row `seq` with its `hash`."""
     if not is_as_written(row):
         return _changed(row)
-    expected = chain.seq + 1
-    if row.seq > expected:
-        last = row.seq - 1
-        gone = f"row {expected} is" if last == expected else f"rows {expected} to {last} are"
+    if row.seq > seq + 1:
+        gone = f"row {seq + 1} is" if row.seq == seq + 2 else f"rows {seq + 1} to {row.seq - 1} are"
         return Break(row.seq, "missing", f"{gone} missing before row {row.seq}", row.ts, row.session_id)
-    if row.seq < expected:
-        return Break(row.seq, "moved", f"row {row.seq} stands after row {chain.seq}", row.ts, row.session_id)
-    if row.prev_hash != chain.hash:
+    if row.seq <= seq:
+        return Break(row.seq, "moved", f"row {row.seq} stands after row {seq}", row.ts, row.session_id)
+    if row.prev_hash != hash:
         text = f"row {row.seq} does not follow the row before it: one of the two was written anew"
         return Break(row.seq, "changed", text, row.ts, row.session_id)
     return None

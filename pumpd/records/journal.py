@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
-from pumpd.records.journal_file import JournalBusy, Lock, Reader, Row, open_for_writing, row_hash
+from pumpd.records.journal_file import GENESIS, JournalBusy, Lock, Reader, Row, row_hash
+from pumpd.records.store import Begun, Remember, Store, Write
 
 __all__ = ["Journal", "JournalBusy", "Reader", "Row"]
 
@@ -27,17 +29,8 @@ GROUP_S = 1.0  # inline only: a row is tried on the disk at this age, so that a 
 BATCH = 500  # rows of one transaction; bounds how long the thread competes with the loop
 MOST_WAITING = 200_000  # rows kept for a dead disk: ten beds at 5 rows/s for an hour, some 150 MB
 CLOSE_S = 5.0  # how long `close` waits for the disk before it gives up and says how many rows were lost
-INSERT = "INSERT INTO journal VALUES (?,?,?,?,?,?,?,?,?,?,?)"
-
-
-class _Remember(NamedTuple):
-    key: str
-    value: str | None  # None: forget it
-    until: float
-    wire: float
-
-
-_Write: TypeAlias = Row | _Remember
+BEGUN = "journal.begun"  # the row that names the file set aside, its last good row, and why
+FREE_EVERY_S = 10.0  # how often the room on the disk is looked at
 
 
 class Journal:
@@ -55,35 +48,55 @@ class Journal:
         threaded: bool = True,
         commit: Callable[[sqlite3.Connection], None] = sqlite3.Connection.commit,
         most_waiting: int = MOST_WAITING,
+        lock: Lock | None = None,
+        unreachable: str = "",
+        damage: Begun | None = None,
     ) -> None:
-        """Raise JournalBusy when another process has it, sqlite3.Error when it cannot be opened or is no journal."""
+        """Raise JournalBusy when another process has it, OSError or sqlite3.Error when it cannot be opened.
+
+        `lock` is one that the caller took. `unreachable` says why the file cannot be written now: it is only read, if
+        that can be, and the rows wait in memory until it can be written again. `damage` was found before it was opened.
+        """
         if path is None and threaded:
             raise ValueError("a journal in memory has no disk to wait for: use threaded=False")
-        self._lock = Lock(path)
-        try:
-            self._db = open_for_writing(path, fsync=threaded)
-        except BaseException:
-            self._lock.release()
-            raise
-        self._reader = Reader(self._db) if path is None or not threaded else Reader.open(path)
-        self._boot_id, self._commit, self._most_waiting = boot_id, commit, most_waiting
-        self._waiting: deque[_Write] = deque()  # the loop appends; the committer takes away what is durable
-        self._seq, self._hash = Reader(self._db).head()
+        self._store = Store(path, fsync=threaded, commit=commit)
+        self._reader = self._open(path, threaded, lock, unreachable)
+        self._boot_id, self._most_waiting = boot_id, most_waiting
+        self._waiting: deque[Write] = deque()  # the loop appends; the committer takes away what is durable
+        self._seq, self._hash = self._reader.head() if self._reader else (0, GENESIS)
         self._prev_hash = self._hash
-        self._durable_seq = self._seq
+        self._durable_seq, self._durable_hash = self._seq, self._hash
         self._wire = 0.0  # of the newest row
         self._tried_at = float("-inf")  # inline: when the disk was last tried, wire time
         self._unsaid_drops = 0
-        self._memory: dict[str, tuple[str, float]] = {
-            key: (value, until) for key, value, until in self._db.execute("SELECT * FROM memory ORDER BY until")
-        }
+        self._said_begun: Begun | None = None
+        self._damage = damage
+        kept = self._reader.memory() if self._reader else []
+        self._memory: dict[str, tuple[str, float]] = {key: (value, until) for key, value, until in kept}
         self._waiters: dict[asyncio.Future[None], int] = {}
-        self.last_error: str | None = None
+        self.last_error: str | None = unreachable or None
         self.dropped = 0  # rows refused since the start because the disk was dead for too long
+        self.free_mb: int | None = None  # room on the disk, as last looked at; None where nobody can tell
+        self._free_at = float("-inf")
         self._wake, self._urgent, self._closing = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True) if threaded else None
         if self._thread:
             self._thread.start()
+
+    def _open(self, path: Path | None, threaded: bool, lock: Lock | None, unreachable: str) -> Reader | None:
+        if unreachable:
+            assert path is not None
+            with contextlib.suppress(sqlite3.Error, OSError):
+                reader = Reader.open(path)
+                reader.head()  # else it is only found out later that it cannot be read either
+                return reader
+            return None
+        db = self._store.open(lock)
+        try:
+            return Reader(db) if path is None or not threaded else Reader.open(path)
+        except BaseException:
+            self._store.close()
+            raise
 
     # --- writing, in the loop ---------------------------------------------------------------------------------------
 
@@ -112,6 +125,9 @@ class Journal:
         if self._unsaid_drops:
             gap, self._unsaid_drops = f'{{"dropped":{self._unsaid_drops}}}', 0
             self._chain("journal.gap", gap, "", "", ts, wire, True)
+        if (begun := self._store.begun) is not self._said_begun and begun is not None:
+            self._said_begun = begun
+            self._chain(BEGUN, json.dumps(begun._asdict(), sort_keys=True), "", "", ts, wire, True)
         self._chain(kind, data, bed, session_id, ts, wire, late)
         if self._thread is None:
             self._try_the_disk(wire)
@@ -188,13 +204,13 @@ class Journal:
         """Keep `value` under `key` up to wall time `until` (seconds); durable no later than the next row."""
         self._memory.pop(key, None)
         self._memory[key] = (value, until)
-        self._waiting.append(_Remember(key, value, until, self._wire))
+        self._waiting.append(Remember(key, value, until, self._wire))
 
     def recall(self, key: str, now: float) -> str | None:
         """What was remembered and has not expired at wall time `now` (seconds); drops what has expired."""
         while (oldest := next(iter(self._memory), None)) is not None and self._memory[oldest][1] <= now:
             del self._memory[oldest]
-            self._waiting.append(_Remember(oldest, None, 0.0, self._wire))
+            self._waiting.append(Remember(oldest, None, 0.0, self._wire))
         value, until = self._memory.get(key, (None, 0.0))
         return value if until > now else None
 
@@ -207,7 +223,8 @@ class Journal:
 
     def rows(self, session_id: str | None = None, bed: str | None = None, since: int = 0) -> Iterator[Row]:
         """As `Reader.rows`. Reads the disk in the caller's thread: for start-up, not for a loop that supervises."""
-        return self._up_to_date().rows(session_id, bed, since)
+        reader = self._up_to_date()
+        return iter(()) if reader is None else reader.rows(session_id, bed, since)
 
     def plans_and_starts(self) -> Iterator[Row]:
         """As `Reader.plans_and_starts`. Reads the disk in the caller's thread: for start-up."""
@@ -216,18 +233,26 @@ class Journal:
 
     def last_session(self, bed: str) -> str | None:
         """As `Reader.last_session`."""
-        return self._up_to_date().last_session(bed)
+        reader = self._up_to_date()
+        return None if reader is None else reader.last_session(bed)
 
-    def _up_to_date(self) -> Reader:
+    def _up_to_date(self) -> Reader | None:
         if self._thread is None:
             self._commit_all()
         return self._reader
+
+    @property
+    def damage(self) -> Begun | None:
+        """The last time that a damaged or lost file was left for a new one, at the start or since."""
+        return self._store.begun or self._damage
 
     # --- the disk ---------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
+            if not self._wake.wait(FREE_EVERY_S):
+                self._look_at_the_room()
+                continue
             self._urgent.wait(LINGER_S)
             self._wake.clear()
             self._urgent.clear()
@@ -254,39 +279,33 @@ class Journal:
                 return False
         return True
 
-    def _commit_batch(self, batch: list[_Write]) -> bool:
-        rows = [write for write in batch if isinstance(write, Row)]
+    def _commit_batch(self, batch: list[Write]) -> bool:
         try:
-            self._db.execute("BEGIN")
-            self._db.executemany(INSERT, rows)
-            for write in batch:
-                if isinstance(write, _Remember):
-                    self._keep(write)
-            self._commit(self._db)
+            self._store.write(batch, (self._durable_seq, self._durable_hash))
         except Exception as error:  # whatever it is: the committer must outlive it, and S9's alarm says so
             self.last_error = str(error) or repr(error)
-            if self._db.in_transaction:
-                self._db.rollback()
             return False
         self.last_error = None
-        if rows:
-            self._durable_seq = rows[-1].seq
+        for write in reversed(batch):
+            if isinstance(write, Row):
+                self._durable_seq, self._durable_hash = write.seq, write.hash
+                break
         for _ in batch:
             self._waiting.popleft()
         if self._waiters:
             self._call_the_loop()
+        self._look_at_the_room()
         return True
+
+    def _look_at_the_room(self) -> None:
+        now = time.monotonic()
+        if now - self._free_at >= FREE_EVERY_S:
+            self._free_at, self.free_mb = now, self._store.free_mb()
 
     def _call_the_loop(self) -> None:
         for done in list(self._waiters)[:1]:  # one call tells them all
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 done.get_loop().call_soon_threadsafe(self._tell_waiters)
-
-    def _keep(self, note: _Remember) -> None:
-        if note.value is None:
-            self._db.execute("DELETE FROM memory WHERE key = ?", (note.key,))
-        else:
-            self._db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?)", note[:3])
 
     def _tell_waiters(self) -> None:
         for done, seq in self._waiters.items():
@@ -308,7 +327,7 @@ class Journal:
         if write_rest:
             self._commit_all()
         lost = len(self._waiting)
-        self._reader.close()
-        self._db.close()
-        self._lock.release()
+        if self._reader is not None:
+            self._reader.close()
+        self._store.close()
         return lost

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE INDEX IF NOT EXISTS journal_session ON journal (session_id) WHERE session_id <> '';
 CREATE INDEX IF NOT EXISTS journal_bed ON journal (bed) WHERE bed <> '';
 CREATE INDEX IF NOT EXISTS journal_plans ON journal (kind) WHERE kind IN ('PlanOrdered', 'StartOrdered');
+CREATE INDEX IF NOT EXISTS journal_plans ON journal (kind) WHERE kind IN ('PlanOrdered', 'StartOrdered');
 CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
   BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
@@ -132,7 +133,7 @@ class Reader:
         """The rows of every plan and start order, oldest first: little to read, also in a journal of years."""
         query = "SELECT * FROM journal WHERE kind IN ('PlanOrdered', 'StartOrdered') ORDER BY seq"
         for found in self._db.execute(query):
-            yield Row._make((*found[:9], bool(found[9]), found[10]))
+            yield _row(found)
 
     def sessions(self) -> list[tuple[str, str, str, str]]:
         """(session id, bed, first ts, last ts) of every session, in the order they began."""
@@ -142,6 +143,21 @@ class Reader:
         first_and_last = "SELECT bed, ts FROM journal WHERE seq IN (?, ?) ORDER BY seq"
         ends = [self._db.execute(first_and_last, span[1:]).fetchall() for span in spans]
         return [(span[0], rows[0][0], rows[0][1], rows[-1][1]) for span, rows in zip(spans, ends, strict=True)]
+
+    def beginning(self, bed: str, kind: str) -> Row | None:
+        """The bed's newest row of a session with this kind, looked for without the indexes: they may be damaged."""
+        select = "SELECT seq FROM journal NOT INDEXED WHERE bed = ? AND session_id <> '' AND kind = ?"
+        found = self._db.execute(f"{select} ORDER BY seq DESC LIMIT 1", (bed, kind)).fetchone()
+        return None if found is None else next(self.rows(since=found[0] - 1), None)
+
+    def count(self, bed: str, since: int) -> int:
+        """How many rows the index of beds has with a seq above `since`."""
+        select = "SELECT count(*) FROM journal INDEXED BY journal_bed WHERE bed = ? AND bed <> '' AND seq > ?"
+        return int(self._db.execute(select, (bed, since)).fetchone()[0])
+
+    def memory(self) -> list[tuple[str, str, float]]:
+        """Key, value and expiry of everything remembered, what expires first coming first."""
+        return self._db.execute("SELECT key, value, until FROM memory ORDER BY until").fetchall()
 
     def origin(self) -> tuple[str, int, str]:
         """The file this one goes on from, and seq and hash of its last good row; ("", 0, GENESIS) for the first."""
@@ -169,8 +185,21 @@ class Lock:
     """An advisory lock on a side file, taken before the journal is touched; the file names its owner."""
 
     def __init__(self, path: Path | None) -> None:
-        """Raise JournalBusy when another process has it. None: nothing to lock."""
-        self._file = None if path is None else _take(path)
+        """Raise JournalBusy when another process has it, OSError where it cannot be. None: nothing to lock."""
+        self._path = None if path is None else path.with_name(path.name + ".lock")
+        self._file = None if self._path is None else _take(self._path)
+
+    @property
+    def holds(self) -> bool:
+        """The lock is ours, and its file still where others look for it."""
+        if self._path is None:
+            return True
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let the next process in."""
@@ -180,21 +209,26 @@ class Lock:
 
 
 def _take(path: Path) -> int:
-    file = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(file, 20, 0).decode(errors="replace").strip() or "of unknown number"
         os.close(file)
         advice = "stop that pumpd first, or give this one its own data_dir"
-        raise JournalBusy(f"{path} is in use by process {owner}: {advice}") from None
+        raise JournalBusy(f"{path.with_suffix('')} is in use by process {owner}: {advice}") from None
     os.ftruncate(file, 0)
     os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
     return file
 
 
-def open_for_writing(path: Path | None, *, fsync: bool) -> sqlite3.Connection:
-    """Open or create the file (None: in memory). Raise sqlite3.Error when that fails or its format is another one."""
+def open_for_writing(
+    path: Path | None, *, fsync: bool, origin: tuple[str, int, str] | None = None
+) -> sqlite3.Connection:
+    """Open or create the file (None: in memory). Raise sqlite3.Error when that fails or its format is another one.
+
+    `origin` is for a new file: the file, row and hash that its first row goes on from.
+    """
     new = path is not None and not path.exists()
     db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
     try:
@@ -206,6 +240,8 @@ def open_for_writing(path: Path | None, *, fsync: bool) -> sqlite3.Connection:
         db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
         db.executescript(SCHEMA)
         db.execute(f"PRAGMA user_version={FORMAT}")
+        if origin is not None:
+            db.execute("INSERT INTO origin VALUES (?,?,?)", origin)
         if new and fsync and path is not None:
             sync_folder(path.parent)
     except BaseException:

@@ -82,6 +82,12 @@ def write(journal: Journal, number: int = 0, *, wire: float | None = None, essen
     return journal.append("event", data, bed="one", session_id="s1", ts=TS, wire=at, essential=essential)
 
 
+def _db(journal: Journal) -> sqlite3.Connection:
+    db = journal._store.db
+    assert db is not None
+    return db
+
+
 def numbers(path: Path) -> list[int]:
     with Reader.open(path) as reader:
         return [json.loads(row.data)["number"] for row in reader.rows()]
@@ -101,6 +107,7 @@ async def test_a_durable_row_can_be_read_by_another_process_while_the_journal_is
         assert (await reading.communicate())[0].strip() == b"3"
 
 
+@pytest.mark.shows("H35", "H38")
 @pytest.mark.parametrize("threaded", [True, False])
 def test_closing_writes_what_waits_and_the_next_start_goes_on_with_number_and_chain(path: Path, threaded: bool) -> None:
     for start in range(3):
@@ -114,6 +121,7 @@ def test_closing_writes_what_waits_and_the_next_start_goes_on_with_number_and_ch
         assert [row.seq for row in reader.rows()] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.shows("H37")
 def test_a_row_comes_back_as_it_was_given(path: Path) -> None:
     with closing(Journal(path, BOOT, threaded=False)) as journal:
         journal.append("decision", '{"ä":1}', bed="one", session_id="s1", ts=TS, wire=1.1 + 2.2, late=True)
@@ -132,6 +140,7 @@ def test_the_chain_is_the_sha256_that_a_stranger_would_compute() -> None:
     assert row_hash(1, GENESIS, "one", "", "note", "t", 1.5, "boot", False, "{}") == told
 
 
+@pytest.mark.shows("H35")
 @pytest.mark.parametrize(
     ("harm", "found"),
     [
@@ -170,6 +179,7 @@ def test_a_forged_row_with_a_hash_of_its_own_breaks_the_chain_behind_it(path: Pa
         assert (broken.seq, broken.what) == (4, "changed")
 
 
+@pytest.mark.shows("H35", "H38")
 @pytest.mark.parametrize("harm", ["UPDATE journal SET data = ''", "DELETE FROM journal"])
 def test_the_file_itself_refuses_to_change_a_row(path: Path, harm: str) -> None:
     with closing(Journal(path, BOOT, threaded=False)) as journal:
@@ -198,6 +208,7 @@ def test_a_file_of_another_format_is_refused_and_its_lock_let_go(path: Path) -> 
             Journal(path, BOOT)
 
 
+@pytest.mark.shows("S9")
 @pytest.mark.real_time
 async def test_append_does_not_wait_for_a_blocked_disk_and_durable_says_no_in_time(path: Path, disk: Disk) -> None:
     with closing(Journal(path, BOOT, commit=disk)) as journal:
@@ -258,10 +269,11 @@ def test_an_essential_row_is_written_at_once_though_nobody_waits(path: Path, mon
         assert len(list(journal.rows())) == 2
 
 
+@pytest.mark.shows("S9")
 def test_in_service_a_commit_means_the_disk_and_not_its_cache(path: Path) -> None:
     with closing(Journal(path, BOOT)) as journal:
-        assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
-        assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert _db(journal).execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert _db(journal).execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.shows("S9")
@@ -307,6 +319,7 @@ def test_closing_on_a_dead_disk_says_how_much_was_lost(path: Path, disk: Disk) -
     assert numbers(path) == []
 
 
+@pytest.mark.shows("S9")
 async def test_a_crash_leaves_exactly_what_was_durable(path: Path) -> None:
     journal = Journal(path, BOOT, threaded=False)
     assert await journal.durable(write(journal, 1))
@@ -365,6 +378,7 @@ def test_rows_are_chosen_by_session_bed_and_place(path: Path) -> None:
         assert reader.sessions() == [("s1", "one", "t0", "t0"), ("s2", "two", "t1", "t4"), ("s3", "one", "t3", "t3")]
 
 
+@pytest.mark.shows("S12")
 def test_command_ids_are_remembered_over_a_restart_and_forgotten_after_their_time(path: Path) -> None:
     with closing(Journal(path, BOOT, threaded=False)) as journal:
         journal.remember("cmd-1", "done", until=1000.0)
