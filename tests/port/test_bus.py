@@ -260,6 +260,7 @@ async def test_command_arrives_with_its_verb(mosquitto: Mosquitto) -> None:
     assert [command[:3] for command in one.commands] == [("session.start", b"{}", False)]
 
 
+@pytest.mark.shows("S12")
 async def test_retained_command_is_marked_and_its_topic_is_cleared(mosquitto: Mosquitto) -> None:
     async with reader(mosquitto) as sender:
         await sender.publish(f"pumpd/1/{STATION}/cmd/session.start", b"{}", qos=1, retain=True)
@@ -283,6 +284,7 @@ async def test_what_an_earlier_process_left_behind_is_no_other_master(mosquitto:
             assert one.others == []
 
 
+@pytest.mark.shows("H40")
 async def test_events_on_their_way_when_the_broker_dies_are_sent_again(mosquitto: Mosquitto) -> None:
     async with daemon(mosquitto.url) as one:
         await one.connected()
@@ -364,6 +366,7 @@ async def test_late_will_of_an_earlier_process_is_no_other_master(mosquitto: Mos
         assert one.others == []
 
 
+@pytest.mark.shows("raised:second_station")
 async def test_another_daemon_that_speaks_for_this_station_is_told_with_its_host(mosquitto: Mosquitto) -> None:
     async with daemon(mosquitto.url) as one:
         await one.connected()

@@ -48,7 +48,7 @@ def daemon(path: Path, *last_words: dict[str, str], hangs: bool) -> Iterator[lis
         thread.join(20)
 
 
-@pytest.mark.shows("S7")
+@pytest.mark.shows("S7", "H11")
 @pytest.mark.parametrize("hangs", [True, False])
 def test_a_stop_without_an_answer_sends_the_person_to_the_pump(
     hangs: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ class HungDisk:
         connection.commit()
 
 
+@pytest.mark.shows("S9", "S13")
 async def test_what_stops_and_lowers_goes_on_while_what_gives_more_is_refused(tmp_path: Path) -> None:
     disk = HungDisk()
     journal = Journal(tmp_path / "journal.sqlite3", SystemClock().boot_id, commit=disk)

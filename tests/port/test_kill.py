@@ -110,7 +110,7 @@ async def pump_and_daemon(folder: Path) -> AsyncIterator[tuple[Device, Daemon]]:
         port.close()
 
 
-@pytest.mark.shows("S10")
+@pytest.mark.shows("S10", "H61")
 async def test_killed_for_less_than_the_watchdog_the_session_goes_on(tmp_path: Path) -> None:
     async with pump_and_daemon(tmp_path) as (pump, daemon):
         await daemon.start_session()
@@ -126,6 +126,7 @@ async def test_killed_for_less_than_the_watchdog_the_session_goes_on(tmp_path: P
         assert not pump.truth()["infusing"]
 
 
+@pytest.mark.shows("S10")
 async def test_told_to_go_it_stops_the_pump_and_the_session_can_be_resumed(tmp_path: Path) -> None:
     async with pump_and_daemon(tmp_path) as (pump, daemon):
         await daemon.start_session()

@@ -19,6 +19,7 @@ from tests.port.station import body, mosquitto_sub, station
 pytestmark = pytest.mark.timeout(90)
 
 
+@pytest.mark.shows("H39", "H40", "H56")
 async def test_mosquitto_sub_sees_every_topic_during_a_session(mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with (
         mosquitto_sub(mosquitto.url, "pumpd/1/#") as seen,
@@ -62,7 +63,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@pytest.mark.shows("S13")
+@pytest.mark.shows("S13", "H22", "H42")
 async def test_with_the_broker_dead_stop_ack_and_status_work_and_it_sounds(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ async def test_with_the_broker_dead_stop_ack_and_status_work_and_it_sounds(
                 break
 
 
+@pytest.mark.shows("H13", "H42")
 async def test_the_broker_comes_back_and_is_told_everything_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with station(tmp_path, mosquitto.url) as (nurse, _):
         await nurse.start_session()
@@ -103,7 +105,7 @@ async def test_the_broker_comes_back_and_is_told_everything_again(mosquitto: Mos
         assert (await nurse.order("session.stop"))["state"] == "done"
 
 
-@pytest.mark.shows("S12")
+@pytest.mark.shows("S12", "H64")
 async def test_bad_commands_are_refused_with_a_reason_and_the_daemon_goes_on(
     mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ async def test_bad_commands_are_refused_with_a_reason_and_the_daemon_goes_on(
         assert nurse.bed.state.phase.value == "running"
 
 
+@pytest.mark.shows("S12", "H64")
 async def test_a_duplicate_has_no_second_effect_and_gets_the_first_answer(mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with (
         station(tmp_path, mosquitto.url) as (nurse, pump),

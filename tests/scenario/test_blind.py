@@ -45,7 +45,7 @@ def put_back(bed: Bedside, how: str) -> None:
         bed.do("clear_faults")
 
 
-@pytest.mark.shows("S7")
+@pytest.mark.shows("S7", "H34")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 async def test_cable_out_is_alarmed_within_three_seconds_and_displays_are_told_unknown(how: str) -> None:
     bed = Bedside(Room())
@@ -62,6 +62,7 @@ async def test_cable_out_is_alarmed_within_three_seconds_and_displays_are_told_u
         assert shown["quality"]["rate_read_ml_h"] == "unavailable"
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 @pytest.mark.parametrize("seconds", [1.0, 4.0, 7.0])
 async def test_cable_out_for_less_than_the_watchdog_is_verified_and_goes_on(how: str, seconds: float) -> None:
@@ -84,6 +85,7 @@ async def test_cable_out_for_less_than_the_watchdog_is_verified_and_goes_on(how:
         assert bed.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S3")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 async def test_cable_out_for_longer_the_pump_stops_itself_and_resume_is_confirmed(how: str) -> None:
     bed = Bedside(Room())
@@ -105,7 +107,7 @@ async def test_cable_out_for_longer_the_pump_stops_itself_and_resume_is_confirme
         assert bed.given <= PLANNED_ML + 1e-9
 
 
-@pytest.mark.shows("S5")
+@pytest.mark.shows("S5", "H11")
 @pytest.mark.parametrize("how", ["port gone", "silence"])
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
 @pytest.mark.parametrize("mode", ["safe", "basic"])
@@ -216,7 +218,7 @@ async def test_an_infusing_pump_with_no_session_is_not_touched_but_told() -> Non
         assert taken
 
 
-@pytest.mark.shows("S3")
+@pytest.mark.shows("S3", "H20")
 async def test_a_power_cut_pauses_the_session_and_nothing_restarts_it() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -233,6 +235,7 @@ async def test_a_power_cut_pauses_the_session_and_nothing_restarts_it() -> None:
         assert starts(bed) == 1
 
 
+@pytest.mark.shows("H58", "H62")
 async def test_noise_on_the_line_disturbs_nothing() -> None:
     bed = Bedside(Room())
     async with ward(bed):

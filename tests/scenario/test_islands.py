@@ -48,7 +48,7 @@ def room_with(disk: Disk, path: Path) -> Room:
     return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False, commit=disk))
 
 
-@pytest.mark.shows("S9")
+@pytest.mark.shows("S9", "S13", "H26")
 async def test_with_the_journal_blocked_a_stop_leaves_at_once(tmp_path: Path) -> None:
     disk = Disk()
     bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
@@ -67,6 +67,7 @@ async def test_with_the_journal_blocked_a_stop_leaves_at_once(tmp_path: Path) ->
         assert not bed.truth["infusing"]
 
 
+@pytest.mark.shows("S9", "S13")
 async def test_with_the_journal_blocked_a_raised_rate_is_still_set_back(tmp_path: Path) -> None:
     disk = Disk()
     bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
@@ -117,7 +118,7 @@ class Poison:
         return decide(state, event, now)
 
 
-@pytest.mark.shows("S16")
+@pytest.mark.shows("S16", "H49", "H52")
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 async def test_a_bed_whose_decision_fails_stops_its_pump_and_only_its_pump(how: str, monkeypatch: Any) -> None:
     room = Room()

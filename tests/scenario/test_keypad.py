@@ -11,6 +11,7 @@ from tests.bedside import PLANNED_ML, Bedside, Room, ward
 TWO_POLLS_S = 2.2  # the answer to the second poll is in by then
 
 
+@pytest.mark.shows("S2", "H3", "H15")
 async def test_a_raised_rate_is_set_back_and_alarmed_within_two_polls() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -35,6 +36,7 @@ async def test_the_third_raise_within_ten_minutes_stops_the_pump() -> None:
         await bed.until(lambda: not bed.truth["infusing"], within_s=TWO_POLLS_S)
 
 
+@pytest.mark.shows("S2")
 async def test_a_rate_above_the_hard_limit_stops_the_pump_at_once() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -45,6 +47,7 @@ async def test_a_rate_above_the_hard_limit_stops_the_pump_at_once() -> None:
         assert bed.phase == "paused"
 
 
+@pytest.mark.shows("S2")
 async def test_a_lowered_rate_is_alarmed_and_stays_until_a_person_restores_it() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -82,6 +85,7 @@ async def test_a_lowered_rate_can_be_accepted_and_the_end_moves() -> None:
         assert bed.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S8", "H28")
 async def test_a_rate_so_low_that_the_session_would_last_too_long_cannot_be_accepted() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -140,6 +144,7 @@ async def stopped_at_the_pump(bed: Bedside, how: str) -> None:
             bed.port.plug_in()
 
 
+@pytest.mark.shows("S1", "H6")
 @pytest.mark.parametrize("how", ["keypad stop", "doubled stop", "stall", "watchdog"])
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.995])
 @pytest.mark.parametrize("delay_s", [0.0, 0.3, 5.0])
@@ -171,6 +176,7 @@ async def test_a_keypad_run_at_100_percent_gives_no_second_dose() -> None:
         assert bed.given <= PLANNED_ML + 1e-9, "the smallest limit a pump can hold is all that is left"
 
 
+@pytest.mark.shows("S3")
 async def test_a_start_at_the_keypad_after_a_pause_by_us_is_stopped_each_time() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -185,6 +191,7 @@ async def test_a_start_at_the_keypad_after_a_pause_by_us_is_stopped_each_time() 
         assert bed.phase == "paused"
 
 
+@pytest.mark.shows("S6", "H17")
 async def test_a_purge_in_a_session_is_stopped_and_its_volume_counts() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -202,6 +209,7 @@ async def test_a_purge_in_a_session_is_stopped_and_its_volume_counts() -> None:
         assert float(bed.state.volumes.high.value) >= bed.given - 0.01
 
 
+@pytest.mark.shows("S15")
 async def test_any_change_at_an_armed_pump_un_arms_it() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -222,6 +230,7 @@ async def test_a_keypad_run_of_an_armed_pump_is_stopped() -> None:
         assert "infusing_against_plan" in bed.alarms
 
 
+@pytest.mark.shows("S8", "H27")
 async def test_a_rate_that_passes_a_soft_limit_is_accepted_with_a_name_and_a_reason_only() -> None:
     """S8: at 30 mL/h the rest lasts beyond the soft 60 minutes."""
     bed = Bedside(Room())

@@ -38,7 +38,7 @@ def journaled(path: Path) -> Room:
     return Room(clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
 
 
-@pytest.mark.shows("S10")
+@pytest.mark.shows("S10", "S11", "H61")
 @pytest.mark.parametrize("gap_s", [0.1, 3.0, 8.0])
 async def test_dead_for_less_than_the_watchdog_it_goes_on_without_a_second_start(tmp_path: Path, gap_s: float) -> None:
     path = tmp_path / "journal.sqlite3"
@@ -59,6 +59,7 @@ async def test_dead_for_less_than_the_watchdog_it_goes_on_without_a_second_start
         assert again.given <= PLANNED_ML + 1e-9
 
 
+@pytest.mark.shows("S3", "S10", "H61")
 async def test_dead_for_longer_the_pump_has_stopped_and_resume_is_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     bed = Bedside(journaled(path))
@@ -127,7 +128,7 @@ async def test_an_armed_pump_must_be_armed_again(tmp_path: Path) -> None:
         assert starts(again) == 0
 
 
-@pytest.mark.shows("S10")
+@pytest.mark.shows("S10", "S4", "H61")
 async def test_killed_between_the_start_order_and_its_read_back_it_asks_the_pump(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     bed = Bedside(journaled(path))

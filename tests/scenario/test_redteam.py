@@ -19,6 +19,7 @@ from tests.scenario.test_islands import Poison
 from tests.scenario.test_recovery import born_again, journaled
 
 
+@pytest.mark.shows("S16")
 async def test_deaf_from_the_moment_of_the_start_the_pump_is_not_fed_for_ever() -> None:
     """S16: it infuses, hears us and is not heard; no reading ever judged it."""
     bed = Bedside(Room())
@@ -35,6 +36,7 @@ async def test_deaf_from_the_moment_of_the_start_the_pump_is_not_fed_for_ever() 
         assert starts(bed) == 1
 
 
+@pytest.mark.shows("S11")
 async def test_blind_for_minutes_and_killed_the_lost_time_is_not_forgotten(tmp_path: Path) -> None:
     """S10, S11: an alarm row written while blind must not pass for the last decision."""
     path = tmp_path / "journal.sqlite3"
@@ -57,6 +59,7 @@ async def test_blind_for_minutes_and_killed_the_lost_time_is_not_forgotten(tmp_p
         assert again.phase == "running"
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize("cut_ms", range(0, 30, 3))
 async def test_cut_while_the_limit_is_lowered_it_is_still_our_pump(cut_ms: int) -> None:
     """S15: an order that was cut on the line may have changed limit and rate; that is no other pump."""
@@ -106,6 +109,7 @@ async def watched_only(bed: Bedside, monkeypatch: Any) -> Poison:
     return poison
 
 
+@pytest.mark.shows("S5", "S16")
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
 async def test_monitor_only_takes_every_stop(verb: str, monkeypatch: Any) -> None:
     """S5, S16: stop and pause are never refused, whoever supervises."""
@@ -154,6 +158,7 @@ async def test_monitor_only_outlives_the_daemon_until_a_person_clears_it(tmp_pat
         await again.until(lambda: not again.ward.bed.monitor_only and again.phase == "paused", within_s=20)
 
 
+@pytest.mark.shows("S10")
 async def test_a_bed_that_fails_after_release_sends_nothing(monkeypatch: Any) -> None:
     """S10 and the end: hands off a released pump, also when supervision fails."""
     bed = Bedside(Room())
@@ -207,6 +212,7 @@ async def test_killed_between_a_decision_and_its_alarm_the_alarm_stands(tmp_path
     assert "rate_below_plan" in again.alarms
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("mode", ["safe", "basic"])
 @pytest.mark.parametrize("kind", ["echo", "garbage"])
 async def test_a_stop_on_a_line_that_answers_nonsense_does_not_spin(mode: str, kind: str) -> None:
@@ -242,6 +248,7 @@ async def test_a_failing_display_ends_the_bed_and_not_the_link(monkeypatch: Any)
         assert "bed_failed" in bed.alarms
 
 
+@pytest.mark.shows("S12", "H64")
 async def test_bursts_of_orders_lead_to_one_start_and_one_end() -> None:
     """S12: a thousand starts are one; a stop amid them wins."""
     bed = Bedside(Room())
@@ -295,6 +302,7 @@ async def test_a_stop_at_any_moment_of_another_order_is_last_on_the_wire(first: 
         assert bed.phase != "running"
 
 
+@pytest.mark.shows("S10")
 @pytest.mark.parametrize("up_s", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize("mode", ["safe", "basic"])
 async def test_a_flapping_line_is_no_second_start_and_no_over_delivery(up_s: float, mode: str) -> None:
@@ -335,6 +343,7 @@ BD_60: dict[str, Any] = {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_m
 HUGE = ["1e30", "999999999999", "0.000001", "1e-6", "NaN", "Infinity", "-Infinity", "-1", "999999.999999", 10**11, "0"]
 
 
+@pytest.mark.shows("S8", "H28")
 @pytest.mark.parametrize("number", HUGE)
 async def test_absurd_figures_of_a_plan_are_refused_in_words(number: object) -> None:
     """S8: every figure of a prescription, beyond all sense, singly."""
@@ -392,6 +401,7 @@ async def test_a_session_whose_pump_was_exchanged_can_be_ended(tmp_path: Path) -
         assert (await bed.planned())["state"] == "done"
 
 
+@pytest.mark.shows("S7")
 async def test_an_alarm_told_while_the_bed_is_being_restarted_is_not_lost(monkeypatch: Any) -> None:
     """S7, S15: the pump says once that its power was gone; without it its counter would pass for a stranger's."""
     bed = Bedside(Room(), mode="basic")
@@ -444,6 +454,7 @@ async def test_a_lapse_with_the_cable_out_stops_our_pump_when_it_is_back(monkeyp
         await bed.until(lambda: bed.phase == "paused", within_s=15)
 
 
+@pytest.mark.shows("S10")
 async def test_nothing_is_started_while_the_program_goes_down() -> None:
     """SIGTERM: stop, read back, exit. An order that gives more in between would leave a pump without supervision."""
     bed = Bedside(Room(), mode="basic")
@@ -458,6 +469,7 @@ async def test_nothing_is_started_while_the_program_goes_down() -> None:
         assert starts(bed) == 1
 
 
+@pytest.mark.shows("S10", "H61")
 async def test_killed_after_any_row_the_state_is_the_same_or_safer(tmp_path: Path) -> None:
     """S10, S7: every prefix of an eventful journal; nothing runs or is armed, every condition has its alarm."""
     bed = Bedside(Room())

@@ -24,7 +24,7 @@ async def whole_session(room: Room, **options: float) -> Bedside:
     return bed
 
 
-@pytest.mark.shows("S6")
+@pytest.mark.shows("S6", "H1", "H6")
 async def test_the_planned_dose_goes_in_and_nothing_more() -> None:
     bed = await whole_session(Room())
     assert bed.phase == "ended"
@@ -35,13 +35,14 @@ async def test_the_planned_dose_goes_in_and_nothing_more() -> None:
     assert bed.raised == ["near_end"]
 
 
+@pytest.mark.shows("H1")
 async def test_it_takes_the_computed_time() -> None:
     """35 mL at 46.66 mL/h: 2700.39 s, since the rate is rounded down from 46.67."""
     bed = await whole_session(Room())
     assert bed.state.elapsed == pytest.approx(35 / 46.66 * 3600, abs=1.5)
 
 
-@pytest.mark.shows("S1")
+@pytest.mark.shows("S1", "S10")
 async def test_one_start_is_sent_and_each_limit_before_it_was_read_back() -> None:
     bed = await whole_session(Room())
     sent = [data for data in bed.port.sent if b"RUN" in data]
@@ -66,6 +67,7 @@ async def test_after_the_end_the_smallest_limit_stays_in_the_pump() -> None:
         assert bed.given <= done + 3 * 0.001 + 1e-9
 
 
+@pytest.mark.shows("S10")
 async def test_a_released_pump_is_left_alone() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -82,6 +84,7 @@ async def test_a_released_pump_is_left_alone() -> None:
         assert orders == []
 
 
+@pytest.mark.shows("S2", "H1")
 async def test_several_steps_follow_each_other() -> None:
     """A slow third and a faster rest: the second step is a step of the confirmed plan, so it needs no further order."""
     bed = Bedside(Room())
@@ -131,6 +134,7 @@ def test_the_journal_is_the_same_to_the_byte_twice_in_a_row(tmp_path: Path) -> N
     assert first == second
 
 
+@pytest.mark.shows("H35")
 async def test_every_recorded_decision_comes_out_again() -> None:
     room = Room()
     bed = await whole_session(room)
@@ -139,6 +143,7 @@ async def test_every_recorded_decision_comes_out_again() -> None:
     assert differences == []
 
 
+@pytest.mark.shows("H7", "H25", "H39")
 async def test_displays_are_told_each_phase_in_its_order() -> None:
     room = Room()
     await whole_session(room)

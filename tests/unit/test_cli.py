@@ -87,6 +87,7 @@ def test_a_plan_shows_its_limits_and_what_the_watchdog_could_still_give(capsys: 
     assert "this plan stands within the limits" in said
 
 
+@pytest.mark.shows("H48")
 def test_a_refused_plan_ends_with_one_and_names_all_that_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--weight", "70", "--dose", "1.2", "--concentration", "5", "--fill", "50", "--json"]
     assert call(["plan", "--driver", "newera", *words]) == REFUSED
@@ -96,6 +97,7 @@ def test_a_refused_plan_ends_with_one_and_names_all_that_refuses_it(capsys: pyte
     assert (levels["dose by weight"], levels["weight"]) == ("hard", "met")
 
 
+@pytest.mark.shows("H27")
 def test_a_soft_limit_is_passed_by_a_named_person_with_a_reason_only(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--driver", "newera", "--weight", "70", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
     hint = "pass it with --override-by NAME --override-reason WORDS"
@@ -249,6 +251,7 @@ def drawn(what: RenderableType) -> str:
     return console.export_text()
 
 
+@pytest.mark.shows("S14", "H34")
 def test_a_bed_shows_time_rates_volumes_alarms_and_its_marks() -> None:
     said = drawn(station(picture(), 100.5))
     for words in (
@@ -260,6 +263,7 @@ def test_a_bed_shows_time_rates_volumes_alarms_and_its_marks() -> None:
     assert "unknown" in said  # the volume that is null
 
 
+@pytest.mark.shows("S7", "H52")
 @pytest.mark.parametrize(("age_s", "stale"), [(2.9, False), (3.1, True)])
 def test_without_a_heartbeat_for_three_seconds_all_is_stale(age_s: float, stale: bool) -> None:
     said = drawn(station(picture(), 100.0 + age_s))
@@ -268,6 +272,7 @@ def test_without_a_heartbeat_for_three_seconds_all_is_stale(age_s: float, stale:
     assert ("time left unknown" in said) is stale
 
 
+@pytest.mark.shows("S7", "H34")
 def test_telemetry_that_is_too_old_is_unknown_though_the_daemon_lives() -> None:
     seen = picture()
     seen.take("heartbeat", {"boot_id": "b1", "alarms_revision": 4}, 105.0)
@@ -318,6 +323,7 @@ def test_an_alarm_that_is_over_says_so_first_and_stands_below_those_that_are_not
     assert lines.index(over) > next(i for i, line in enumerate(lines) if "Line occluded" in line)
 
 
+@pytest.mark.shows("H21")
 def test_a_high_alarm_says_what_to_do_while_it_is_present() -> None:
     action = CATALOGUE["stopped_at_pump"].action
     assert action in drawn(station(picture(), 100.5))

@@ -117,7 +117,7 @@ async def test_a_pump_that_stops_answering_is_lost_within_three_seconds() -> Non
         assert bench.link.phase == LinkPhase("lost", "no answer for 3 s")
 
 
-@pytest.mark.shows("S7")
+@pytest.mark.shows("S7", "within:lost_after_s", "beyond:lost_after_s")
 async def test_polls_once_a_second_find_the_loss_in_the_same_time() -> None:
     async with link_bench() as bench:
         bench.device.mute = True
@@ -134,7 +134,7 @@ async def test_polls_once_a_second_find_the_loss_in_the_same_time() -> None:
         assert lost_at[0] - began == pytest.approx(3.0)
 
 
-@pytest.mark.shows("S7")
+@pytest.mark.shows("S7", "within:lost_after_s", "beyond:lost_after_s")
 async def test_a_question_with_a_long_time_out_does_not_hide_the_loss() -> None:
     def patient() -> Dialogue[None]:
         yield Ask(b"hello\n", 10.0)

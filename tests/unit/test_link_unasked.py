@@ -27,6 +27,7 @@ async def strays(bench: LinkBench, times: int, every_s: float) -> int:
     return len(bench.told(UnaskedAnswers))
 
 
+@pytest.mark.shows("within:UNASKED_TIMES", "beyond:UNASKED_TIMES")
 @pytest.mark.parametrize(("times", "told"), [(UNASKED_TIMES - 1, 0), (UNASKED_TIMES, 1), (2 * UNASKED_TIMES, 2)])
 async def test_so_many_unasked_answers_are_told_once(times: int, told: int) -> None:
     async with link_bench() as bench:
@@ -34,6 +35,7 @@ async def test_so_many_unasked_answers_are_told_once(times: int, told: int) -> N
         assert await strays(bench, times, 1.0) == told
 
 
+@pytest.mark.shows("within:UNASKED_WITHIN_S", "beyond:UNASKED_WITHIN_S")
 @pytest.mark.parametrize(("spread", "told"), [(0.9, 1), (1.1, 0)])
 async def test_they_must_come_within_a_minute(spread: float, told: int) -> None:
     async with link_bench() as bench:

@@ -104,6 +104,7 @@ def test_connect_only_asks_a_pump_that_is_infusing() -> None:
     assert identity == Identity("NE1000", "V3.928", None, FINGERPRINT, MlPerHour(150), Ml(5))
 
 
+@pytest.mark.shows("S10")
 @pytest.mark.parametrize("state", "IWXTU")
 @pytest.mark.parametrize("frame", [safe, basic])
 def test_connect_writes_nothing_while_the_pump_may_move(state: str, frame: Callable[[str], bytes]) -> None:
@@ -176,6 +177,7 @@ def test_connect_gives_up_on_a_pump_that_only_alarms() -> None:
 # --- every frame ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("H9", "H14")
 @pytest.mark.parametrize(("letter", "code"), ALARMS.items())
 def test_every_alarm_is_told_asked_or_not(letter: str, code: str) -> None:
     pump, frame = safe_pump(), Frame("alarm", letter.encode(), "00")
@@ -241,6 +243,7 @@ def test_read_goes_on_after_an_alarm(step: int, letter: str) -> None:
     assert [alarm.code for alarm in told] == [ALARMS[letter]]
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize(
     ("counter", "rate"),
     [
@@ -266,6 +269,7 @@ def test_an_answer_to_another_question_is_never_a_value(counter: str, rate: str)
 # --- arm and settings -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("H12", "H51")
 def test_arm_writes_what_differs_and_reads_the_whole_list_back() -> None:
     pump = safe_pump()
     armed = rehearse(pump, pump.arm(PROGRAMME), ARM)
@@ -290,6 +294,7 @@ def answered(script: Script, command: str, answer: str, which: int = 0) -> Scrip
     return [*script[:at], (script[at][0], safe("00" + answer)), *script[at + 1 :]]
 
 
+@pytest.mark.shows("S4", "H51", "H58")
 @pytest.mark.parametrize(
     ("name", "got", "says"),
     [
@@ -335,6 +340,7 @@ def test_a_trigger_refused_for_another_reason_fails_arming() -> None:
         rehearsed(arm, answered(ARM, "TRGOF", "S?NA"))
 
 
+@pytest.mark.shows("S1")
 @pytest.mark.parametrize("state", "IWXTU")
 def test_arm_and_load_send_nothing_but_a_question_to_a_pump_that_may_move(state: str) -> None:
     for make in (arm, load):
@@ -377,6 +383,7 @@ def test_load_gives_up_on_a_programme_that_does_not_reset() -> None:
         rehearsed(load, [LOAD[0], *in_safe_mode([("STP", "P")] * 4)])
 
 
+@pytest.mark.shows("S1", "S4")
 @pytest.mark.parametrize(
     ("command", "answer", "which"),
     [("FUN", "SRAT", 0), ("FUN", "SSTP", 1), ("VOL", "S13.28ML", -1), ("VOL", "S13.27UL", -1), ("RAT", "S26.68MH", -1)],
@@ -396,6 +403,7 @@ def test_load_refuses_a_pump_that_is_not_reset_in_the_end(state: str) -> None:
         rehearsed(load, answered(LOAD, "DIS", state + "I6.730W0.000ML", which=-1))
 
 
+@pytest.mark.shows("S10")
 def test_start_is_asked_once_and_expects_infusing() -> None:
     pump = safe_pump()
     rehearse(pump, pump.start(), START)
@@ -410,6 +418,7 @@ def test_start_is_refused_by_any_other_state(answer: str) -> None:
         rehearsed(lambda pump: pump.start(), in_safe_mode([("RUN", answer)]))
 
 
+@pytest.mark.shows("S4")
 @pytest.mark.parametrize("answer", ["II0.100W0.000ML", "I26.67MH", "Q", "S?COM", "S?IGN", None])
 def test_start_is_uncertain_when_nothing_answered_it(answer: str | None) -> None:
     with pytest.raises(Uncertain):
@@ -431,6 +440,7 @@ def test_an_alarm_at_any_step_refuses_the_order(
         assert [alarm.code for alarm in told] == [ALARMS[letter]]
 
 
+@pytest.mark.shows("S4", "H11")
 def test_stop_is_done_when_the_counter_says_so() -> None:
     assert rehearsed(lambda pump: pump.stop(), STOP) == PumpReport(Motion.STANDING, counted=Ml("0.12"))
 
@@ -442,6 +452,7 @@ def test_stop_believes_no_answer_to_stop_itself(answer: str) -> None:
     assert rehearsed(lambda pump: pump.stop(), script).counted == Ml("0.121")
 
 
+@pytest.mark.shows("S5")
 @pytest.mark.parametrize("step", [0, 1])
 @pytest.mark.parametrize("letter", ALARMS)
 def test_stop_goes_on_after_an_alarm(step: int, letter: str) -> None:
@@ -468,6 +479,7 @@ def test_stop_needs_no_connect_before_it() -> None:
     assert rehearsed(lambda pump: pump.stop(), STOP, pump=DRIVER.open({})).motion is Motion.STANDING
 
 
+@pytest.mark.shows("S4", "H59")
 def test_set_rate_sends_a_bare_number_and_gives_what_is_read() -> None:
     assert rehearsed(set_rate, SET_RATE) == MlPerHour(20)
     kept = [*SET_RATE[:2], *in_safe_mode([("RAT", "I26.67MH")])]
@@ -480,6 +492,7 @@ def test_set_rate_never_sends_a_number_that_means_another_unit(unit: str) -> Non
         rehearsed(set_rate, in_safe_mode([("RAT", "I26.67" + unit)]))
 
 
+@pytest.mark.shows("H2")
 def test_set_rate_is_refused_out_of_range() -> None:
     with pytest.raises(Refused, match="out of range"):
         rehearsed(set_rate, [SET_RATE[0], *in_safe_mode([("RAT20.00", "I?OOR")])])
@@ -498,6 +511,7 @@ def test_release_is_repeated_after_an_alarm() -> None:
 # --- what is told about the family ----------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S16")
 @pytest.mark.parametrize("watchdog_s", [3, 10, 30])
 def test_two_keep_alives_fit_into_the_watchdog(watchdog_s: int) -> None:
     keep_alive = DRIVER.open({"watchdog_s": watchdog_s}).keep_alive()
@@ -567,6 +581,7 @@ def test_the_address_goes_into_every_question_as_the_pump_wants_it() -> None:
     rehearse(pump, pump.stop(), [(safe("12STP"), safe("12P")), (safe("12DIS"), safe("12PI0.000W0.000ML"))])
 
 
+@pytest.mark.shows("S14")
 def test_it_is_a_laboratory_pump() -> None:
     capabilities = DRIVER.open({}).capabilities
     assert not capabilities.clinical_use

@@ -79,6 +79,7 @@ def test_the_tests_own_checksum_agrees_with_the_vectors() -> None:
         assert safe(text) == bytes.fromhex(packet)
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize("framing", [ANY, Framing.SAFE])
 @pytest.mark.parametrize(("text", "packet"), ANSWERS.items())
 def test_a_safe_answer_is_read_in_any_pieces_and_through_dirt(text: str, packet: str, framing: Framing | None) -> None:
@@ -114,6 +115,7 @@ def test_checksum_bytes_may_look_like_packet_bytes() -> None:
         assert read_all([safe(text) * 2], Framing.SAFE) == [expected(text)] * 2
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize("framing", [ANY, Framing.SAFE])
 @pytest.mark.parametrize(("text", "packet"), ANSWERS.items())
 def test_no_flipped_bit_reads_as_another_answer(text: str, packet: str, framing: Framing | None) -> None:
@@ -127,6 +129,7 @@ def test_no_flipped_bit_reads_as_another_answer(text: str, packet: str, framing:
         assert behind in ([], [expected(text)]), bit
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize(("packet"), ANSWERS.values())
 def test_a_wrong_checksum_is_told_as_damage(packet: str) -> None:
     raw = bytearray.fromhex(packet)

@@ -130,6 +130,7 @@ def test_crc_is_xmodem() -> None:
     assert binascii.crc_hqx(b"123456789", 0) == 0x31C3
 
 
+@pytest.mark.shows("H58")
 @pytest.mark.parametrize("position", range(1, 5))
 @pytest.mark.parametrize("bit", range(8))
 def test_no_damaged_packet_is_obeyed(position: int, bit: int) -> None:

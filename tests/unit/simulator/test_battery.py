@@ -24,6 +24,7 @@ def test_without_a_battery_a_mains_cut_stops_the_pump_at_once() -> None:
     assert device.truth()["battery_pct"] is None
 
 
+@pytest.mark.shows("H20")
 def test_with_a_battery_it_infuses_on_and_stops_the_moment_it_is_empty() -> None:
     device = running(battery_min=10.0)
     device.control({"do": "power_off"})

@@ -89,6 +89,7 @@ def test_truth_holds_the_named_figures() -> None:
     assert {"plunger_ml", "patient_ml", "infusing", "rate_ml_h", "pressure_mmhg", "alarm", "time_s"} <= set(truth)
 
 
+@pytest.mark.shows("H1")
 def test_a_45_minute_session_at_60x_gives_the_planned_volume() -> None:
     device = Device(speed=60.0)
     for command in (b"\r", b"RAT 46.67 MH\r", b"VOL 35\r", b"RUN\r"):
@@ -103,6 +104,7 @@ def test_a_45_minute_session_at_60x_gives_the_planned_volume() -> None:
     assert device.truth()["plunger_ml"] == pytest.approx(35.0, abs=1e-9)
 
 
+@pytest.mark.shows("risk:wrong-diameter")
 def test_a_wrong_syringe_is_invisible_to_the_counter() -> None:
     device = Device(true_diameter_mm=29.7)
     for command in (b"\r", b"RAT 60 MH\r", b"RUN\r"):

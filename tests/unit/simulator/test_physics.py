@@ -102,6 +102,7 @@ def test_the_moment_of_the_halt_is_foretold(
 
 
 # clinical notes, section 8: C = 1.2 uL/mmHg, 46.67 mL/h: 500 mmHg after 46 s, 0.60 mL at release
+@pytest.mark.shows("H60", "risk:occlusion")
 def test_an_occlusion_stores_a_bolus_and_gives_it_at_release() -> None:
     body = driven(46.67)
     run(body, 60)
@@ -138,6 +139,7 @@ def test_a_real_line_lets_the_bolus_go_over_seconds() -> None:
 
 
 # clinical notes, section 8: a wrong diameter is a rate error of (d1/d2)^2; 29.7 against 26.59 is 25 %
+@pytest.mark.shows("risk:wrong-diameter")
 def test_a_wrong_syringe_gives_the_square_of_the_diameters() -> None:
     body = Body(true_diameter_mm=29.7)
     body.drive(40.0, 1, BD_60_MM)
