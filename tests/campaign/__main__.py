@@ -25,7 +25,9 @@ class Campaign:
     what: str
 
 
-CAMPAIGNS: dict[str, Campaign] = {}
+CAMPAIGNS: dict[str, Campaign] = {
+    "random": Campaign("tests.campaign.random_sessions", 1000, "random sessions at one bed or two, under every fault"),
+}
 
 
 def main() -> int:
