@@ -239,6 +239,7 @@ class Journal:
     def _up_to_date(self) -> Reader | None:
         if self._thread is None:
             self._commit_all()
+            return None if self._store.db is None else Reader(self._store.db)
         return self._reader
 
     @property
