@@ -117,8 +117,8 @@ def shown() -> dict[str, tuple[Test, ...]]:
 
 
 def markers_in(source: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The name of each marked test of a file, and what it shows."""
-    for node in ast.parse(source).body:
+    """The name of each marked test of a file, function, method or whole class, and what it shows."""
+    for node in ast.walk(ast.parse(source)):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
         marked = tuple(each for decorator in node.decorator_list for each in _shows(decorator))

@@ -21,19 +21,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     tests = [
         {
-            "test": [Path(item.path).relative_to(session.config.rootpath).as_posix(), name_of(item)],
+            "path": Path(item.path).relative_to(session.config.rootpath).as_posix(),
             "shows": [each for mark in item.iter_markers("shows") for each in mark.args],
             "sure": not may_be_skipped(item),
         }
         for item in session.items
     ]
     session.config.getoption("--evidence-to").write_text(json.dumps(tests), encoding="utf-8")
-
-
-def name_of(item: pytest.Item) -> str:
-    """The function, or the class it stands in."""
-    within = item.getparent(pytest.Class)
-    return within.name if within is not None else getattr(item, "originalname", item.name)
 
 
 def may_be_skipped(item: pytest.Item) -> bool:
