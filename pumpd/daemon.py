@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import json
+import os
 import random
 import resource
 import signal
@@ -46,6 +48,8 @@ from pumpd.records.patients import sessions_started
 from pumpd.records.store import Begun
 from pumpd.records.takeover import past_of, take_over
 from pumpd.registry import Registry, check, find_drivers
+from pumpd.stall import LoopWatch, Witness
+from pumpd.watchdog import Feeder, ServiceManager
 
 DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
 BUS_ALARM_S = 10.0  # the broker is gone for longer: a technical alarm at the bedside (docs/mqtt.md)
@@ -69,6 +73,7 @@ class Station:
         open_pipe: Callable[[cfg.PumpConfig, Line], OpenPipe] | None = None,
         rng: random.Random | None = None,
         config_hash: str = "",
+        manager: ServiceManager | None = None,
     ) -> None:
         """Raise ConfigError (through `check`'s problems), JournalBusy or OSError."""
         problems = check(config, registry, CATALOGUE)
@@ -94,7 +99,6 @@ class Station:
         self._list_due = False
         self._sounds: dict[str, tuple[str | None, bool]] = {}
         self._stop = asyncio.Event()
-        self._lag_ms = 0
         self._damage_told: Begun | None = None
         self._bus: Bus | None = None
         self._bus_lost_at: float | None = None
@@ -111,6 +115,8 @@ class Station:
             for number, (name, bed) in enumerate(config.bed.items())
         }
         self.office.wards = self.wards
+        self._manager = manager or ServiceManager({})
+        self._feeder = Feeder(self._manager, self._clock, self.wards)
 
     def _setup(self, name: str, bed: cfg.Bed, number: int) -> Setup:
         site = site_of(self.config, bed, self._registry)
@@ -130,13 +136,20 @@ class Station:
         """Serve until stopped."""
         _raise_descriptor_limit(len(self.wards))
         self._recover()
-        async with self._local_socket(), self._broker() as url, asyncio.TaskGroup() as outer:
+        async with (
+            self._loop_watch() as watch,
+            self._local_socket(),
+            self._broker() as url,
+            asyncio.TaskGroup() as outer,
+        ):
             keepers = [outer.create_task(ward.run(), name=name) for name, ward in self.wards.items()]
-            keepers.append(outer.create_task(self._heartbeat()))
+            keepers.append(outer.create_task(self._heartbeat(watch)))
             bus = outer.create_task(self._keep_bus(url)) if url else None
             ready()
+            self._manager.tell("READY=1")
             log.info("daemon.ready", station=self.config.station.id, bus=url or "none", notice=DISCLAIMER)
             await self._stop.wait()
+            self._manager.tell("STOPPING=1", "STATUS=going down: pumps that infuse are stopped and read back first")
             await self._stop_pumps()
             if self._bus is not None and bus is not None:
                 self._bus.stop()
@@ -146,6 +159,25 @@ class Station:
                 task.cancel()
         await self.annunciator_stop()
         self.journal.close()
+        self._manager.close()
+        self._say_stopped()
+
+    def _say_stopped(self) -> None:
+        """The last line of the log: how every pump was seen last."""
+        seen: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+        for ward in self.wards.values():
+            seen[ward.stands].append(ward.bed.setup.pump_id)
+        log.info("daemon.stopped", standing=seen[True], moving=seen[False], unknown=seen[None])
+
+    @contextlib.asynccontextmanager
+    async def _loop_watch(self) -> AsyncIterator[LoopWatch]:
+        watch = LoopWatch(self._clock, self._stood_still)
+        witness = Witness(watch, self._clock)
+        try:
+            yield watch
+        finally:
+            witness.close()
+            watch.close()
 
     def _recover(self) -> None:
         with contextlib.suppress(sqlite3.Error):  # then every patient counts as new, which asks for a second person
@@ -309,24 +341,30 @@ class Station:
         until, by = views.audio_pause(pause, self._clock.wire(), self._clock.wall())
         self.outlet.say("alarms", alarm_list(self._revision, tuple(active), until, by))
 
-    async def _heartbeat(self) -> None:
+    def _stood_still(self, seconds: float) -> None:
+        """The loop did not run for `seconds`: no bed was judged, and a STOP would have waited."""
+        log.warning("loop.stood_still", seconds=round(seconds, 2))
+        for ward in self.wards.values():
+            ward.bed.stood_still(seconds)
+
+    async def _heartbeat(self, watch: LoopWatch) -> None:
         """Once a second: is the loop running? Every ten seconds: status, health and the alarm list again."""
         due = self._clock.wire()
         beat = 0
         while True:
             await asyncio.sleep(due - self._clock.wire())
             now = self._clock.wire()
-            self._lag_ms = max(0, round((now - due) * 1000))
             ages = {ward.bed.setup.pump_id: ward.bed.heard_ago_ms() for ward in self.wards.values()}
             self.outlet.say(
                 "heartbeat",
-                Heartbeat(loop_lag_ms=self._lag_ms, pump_rx_age_ms=ages, alarms_revision=self._revision),
+                Heartbeat(loop_lag_ms=watch.take_lag_ms(), pump_rx_age_ms=ages, alarms_revision=self._revision),
             )
             lost, free_mb = self._bus_lost_at, self.journal.free_mb
             for ward in self.wards.values():
                 ward.bed.alarms.note("bus_lost", lost is not None and now - lost > BUS_ALARM_S)
                 ward.bed.alarms.note("disk_low", free_mb is not None and free_mb < DISK_LOW_MB)
             self._mind_the_journal()
+            self._feeder.look()
             beat += 1
             if beat % round(REPEAT_S / PULSE_S) == 0:
                 self._say_online()
@@ -414,7 +452,9 @@ def _raise_descriptor_limit(beds: int) -> None:
 
 async def serve(path: Path, ready: Callable[[], None] = lambda: None) -> None:
     """Run the station of a configuration file until SIGTERM or SIGINT. Raises ConfigError and what Station raises."""
-    station = Station(cfg.load(path), find_drivers(), config_hash=cfg.fingerprint(path))
+    faulthandler.enable()  # the service manager ends a process that stands still by SIGABRT: the log then says where
+    manager = ServiceManager(os.environ)
+    station = Station(cfg.load(path), find_drivers(), config_hash=cfg.fingerprint(path), manager=manager)
     gc.collect()
     gc.freeze()  # what is built by now stays: searching it for garbage would only hold up a STOP
     loop = asyncio.get_running_loop()

@@ -70,6 +70,7 @@ class Bed:
         self._heard_at: float | None = None  # wire time of the last reading
         self._pulsed_at = clock.wire()
         self._said_at = clock.wire()
+        self._looked_at = clock.wire()  # when the last look at the pump came to its end, with a reading or without
         self._identify = False
         self._told_seq = 0  # the row of an alarm that the next poll takes off the pump; 0: none
         self._proposal: Proposal | None = None
@@ -318,6 +319,7 @@ class Bed:
             elif self.link.ready and clock.wire() - asked_again_at >= ASK_AGAIN_S:
                 asked_again_at = clock.wire()
                 await self._ask_again()
+            self._looked_at = clock.wire()
             due = max(due + period, clock.wire())
 
     async def _ask_again(self) -> None:
@@ -388,8 +390,8 @@ class Bed:
         """Once a second: notice a loop that stood still, keep the lease while blind, tell displays, mind the disk."""
         now = self.house.clock.wire()
         slept, self._pulsed_at = now - self._pulsed_at, now
-        if slept > PULSE_S + SLEPT_S and self.state.sight is not Sight.BLIND:
-            self._lose_sight(f"the program stood still for {slept:.1f} s")
+        if slept > PULSE_S + SLEPT_S:
+            self._slept(slept)
         fresh = self._heard_at is not None and now - self._heard_at < STALE_S
         if self.state.sight is not Sight.SEEING or fresh:
             self._renew_lease()
@@ -400,6 +402,25 @@ class Bed:
             self._said_at = now
             self.display.connection(self._heard_at)
             self.display.session(self.state, self.session_now())
+
+    def stood_still(self, seconds: float) -> None:
+        """The loop of this program did not run for so long. Over SLEPT_S it is a loss of sight (S11)."""
+        try:
+            self.alarms.happened("loop_stalled_long" if seconds > SLEPT_S else "loop_stalled", seconds=f"{seconds:.1f}")
+            if seconds > SLEPT_S:
+                self._slept(seconds)
+        except Exception as error:
+            self.break_down(error)
+
+    def _slept(self, seconds: float) -> None:
+        if self.state.sight is not Sight.BLIND:
+            self._lose_sight(f"the program stood still for {seconds:.1f} s")
+
+    @property
+    def judged_at(self) -> float:
+        """Wire time up to which this bed is known to work: it beats, and looks at its pump or knows that it cannot."""
+        looked_at = self.house.clock.wire() if self.link.conversing else self._looked_at
+        return min(looked_at, self._pulsed_at)
 
     # --- the link ---------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from pumpd.records.record import Unreadable
 RESTARTS_MAX = 3  # the third failure within ...
 RESTARTS_WITHIN_S = 600.0  # ... ten minutes: monitor-only until a person clears it
 MONITOR_ONLY = "monitor_only"  # while this alarm stands it holds, also for the next process
+SILENT_S = 5.0  # wire seconds without a look at the pump; a look ends after a period and `lost_after_s` at the latest
+SECOND_LOOK_S = 1.0  # after a gap of the whole loop the bed gets a poll's time to move first
 LINK_PAUSE_S = 1.0  # a link that fails at once must not fill journal and log
 RESTART_PAUSE_S = 0.1  # a bed that fails at once must not take the loop from the others
 
@@ -76,16 +78,38 @@ class Ward:
         """One life of the bed."""
         living = asyncio.create_task(self.bed.run(), name=f"{self._setup.bed}: bed")
         broke = asyncio.create_task(self._broke.wait())
+        silent = asyncio.create_task(self._until_silent())
         try:
-            await asyncio.wait((living, broke), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((living, broke, silent), return_when=asyncio.FIRST_COMPLETED)
+            if silent.done():
+                self.bed.break_down(RuntimeError(f"the bed has judged nothing for {SILENT_S:g} s"))
             if living.done() and not living.cancelled() and (error := living.exception()) is not None:
                 self.bed.break_down(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         finally:
-            for task in (living, broke):
+            for task in (living, broke, silent):
                 task.cancel()
-            await asyncio.gather(living, broke, return_exceptions=True)
+            await asyncio.gather(living, broke, silent, return_exceptions=True)
         await asyncio.sleep(RESTART_PAUSE_S)
         self._bring_back()
+
+    async def _until_silent(self) -> None:
+        """Return when the bed stands without a word of failure: its poll waits for something that never comes."""
+        looks = 0
+        while looks < 2:
+            left = self.judged_at + SILENT_S - self._house.clock.wire()
+            looks = looks + 1 if left <= 0.0 else 0
+            await asyncio.sleep(max(left, SECOND_LOOK_S))
+
+    @property
+    def judged_at(self) -> float:
+        """Wire time up to which the bed is known to work."""
+        return self.bed.judged_at
+
+    @property
+    def stands(self) -> bool | None:
+        """The pump was read standing (True) or moving (False) at the last look; None: not known."""
+        report = self.bed.state.report
+        return None if report is None else not report.motion.moves
 
     @property
     def stopping(self) -> bool:

@@ -136,6 +136,12 @@ class Link:
         """True while an identified pump answers."""
         return self.phase.state == "ready"
 
+    @property
+    def conversing(self) -> bool:
+        """A dialogue is under way and the pump answers, so whoever waits behind it is not forgotten."""
+        silent_s = self._clock.wire() - self._talk.answered_at
+        return self._talk.busy and silent_s < self.pump.capabilities.lost_after_s
+
     async def perform(self, dialogue: Callable[[], Dialogue[T]], *, fence: bool = False) -> T:
         """Run one dialogue, in the order of the calls, and give its result.
 

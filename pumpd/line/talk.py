@@ -183,6 +183,11 @@ class Talk:
         """True while a pipe is attached."""
         return self._pipe is not None
 
+    @property
+    def busy(self) -> bool:
+        """True while a dialogue runs."""
+        return self._job is not None
+
     def attach(self, pipe: Pipe) -> None:
         """Talk over `pipe` from now on."""
         self._pipe = pipe

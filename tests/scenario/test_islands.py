@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pumpd.bedside import bed as bed_module
-from pumpd.bedside.ward import RESTARTS_MAX
+from pumpd.bedside.ward import RESTARTS_MAX, SILENT_S
 from pumpd.core import events as ev
 from pumpd.core.session import Decision, decide
 from pumpd.core.state import State
@@ -305,3 +305,49 @@ async def test_a_link_that_fails_is_taken_up_again_and_no_other_bed_notices(monk
         assert max(later - earlier for earlier, later in gaps) < 1.1
         assert well.phase == "running"
         assert "bed_failed" not in well.alarms
+
+
+# --- a bed that stands silently ---------------------------------------------------------------------------------------
+
+
+async def test_a_bed_whose_poll_hangs_stops_its_pump_and_comes_back(monkeypatch: Any) -> None:
+    room = Room()
+    sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
+    async with ward(sick, well):
+        await sick.running()
+        await well.running()
+        polls = len(well.port.sent)
+
+        async def hang() -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(sick.ward.bed, "_read", hang)
+        await sick.until(lambda: "bed_failed" in sick.alarms, within_s=SILENT_S + 3)
+        await sick.until(lambda: not sick.truth["infusing"], within_s=2)
+        await sick.until(lambda: sick.phase == "paused" and sick.state.sight.value == "seeing", within_s=10)
+        gaps = pairwise([at for at, _ in well.port.written[polls:]])
+        assert max(later - earlier for earlier, later in gaps) < 1.1
+        assert well.phase == "running"
+
+
+@pytest.mark.parametrize("how", ["plugged out", "mute", "delayed", "noisy", "loop"])
+async def test_a_bad_line_or_a_gap_of_the_loop_is_no_silent_bed(how: str) -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        match how:
+            case "plugged out":
+                bed.port.plug_out()
+            case "mute":
+                bed.do("mute")
+            case "delayed":
+                bed.do("fault", kind="delay", delay_s=0.6)
+            case "noisy":
+                bed.do("fault", kind="garbage", probability=0.3)
+            case _:
+                loop: Any = asyncio.get_running_loop()
+                loop._virtual.now += 600.0
+        for _ in range(6):
+            await bed.order("session.arm", patient_ref="p-1", checklist=[], wait_s=1)
+            await asyncio.sleep(10)
+        assert "bed_failed" not in bed.raised
