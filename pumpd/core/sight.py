@@ -107,7 +107,7 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
     ):
         turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
         return False
-    volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible)
+    volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible, power_lost)
     ours = state.connected or state.ours  # proved: what an order that was cut has changed is expected from now on
     turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours)
     turn.clear("comms_lost_pump")

@@ -91,11 +91,18 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
 
 
 def read_after_gap(
-    volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour, step: Decimal, possible: Ml
+    volumes: Volumes,
+    report: PumpReport,
+    now: float,
+    top_rate: MlPerHour,
+    step: Decimal,
+    possible: Ml,
+    power_lost: bool = False,
 ) -> Volumes:
     """The first reading after a loss of sight: only the counter can tell what happened in between.
 
-    The integrated interval takes the counter's increment for the gap, never more than was `possible`.
+    The integrated interval takes the counter's increment for the gap, never more than was `possible`. A counter that
+    may have begun again at zero tells the least; all that was possible may have been given.
     """
     low_rate, high_rate = _rates(report, top_rate)
     counted = _count(volumes, report.counted)
@@ -104,7 +111,7 @@ def read_after_gap(
         least, most = ZERO, possible
     else:
         least = counted.counted - volumes.counted
-        most = min(possible, least + Ml(step), key=_value)
+        most = possible if power_lost else min(possible, least + Ml(step), key=_value)
     high = volumes.high + most
     low = volumes.low + min(least, most, key=_value)
     return _changed(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)

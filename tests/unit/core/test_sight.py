@@ -112,6 +112,18 @@ def test_the_counter_lies_between_its_last_value_and_the_most_it_can_have_reache
     assert ("pump_not_proved" in case.state.conditions) is not proved
 
 
+@pytest.mark.shows("S1", "S6")
+def test_after_a_power_loss_a_counter_that_has_not_fallen_may_have_begun_again_all_the_same() -> None:
+    case = Case().running()  # its counter stands at zero still
+    blind(case, 3.0)
+    case.told("pump_power_lost", 5.0)
+    back(case, 300.0)
+    case.read(STANDING, RATE, "0.000", dt=0.0)
+    assert case.state.sight is Sight.SEEING
+    assert case.state.volumes.counted == Ml(0)
+    assert case.state.volumes.high >= RATE.over(300)
+
+
 def test_after_a_power_loss_the_counter_may_begin_again() -> None:
     case = blind(Case().running(60))
     case.told("pump_power_lost")
