@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the generated parts of docs/session.md (phases, alarms) and of docs/safety.md (all evidence).
+"""Writes the generated parts of docs/session.md (phases, alarms), docs/alarms.md (the catalogue) and docs/safety.md.
 
 Run it after changing the session's table, the catalogue, docs/safety/*.toml or what a test shows:
 `.venv/bin/python scripts/generate_docs.py`. A test fails while a part is stale.
@@ -20,6 +20,7 @@ from scripts import safety_page
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "session.md"
 SAFETY = DOCS / "safety.md"
+ALARMS = DOCS / "alarms.md"
 WORLD_WORDS = {
     ev.PumpReported: "a reading",
     ev.OrderDone: "read back",
@@ -66,7 +67,17 @@ def alarms() -> str:
     return "\n".join(lines)
 
 
+def catalogue() -> str:
+    """Where each alarm comes from, in the order of the catalogue."""
+    lines = ["| code | kind | from | settles | event |", "|---|---|---|---|---|"]
+    for code, entry in CATALOGUE.items():
+        settles = "yes" if entry.settles else "-"
+        lines.append(f"| `{code}` | {entry.kind} | {entry.source} | {settles} | {entry.mdc or '-'} |")
+    return "\n".join(lines)
+
+
 PARTS = {"phases": phases, "alarms": alarms}
+OF_ALARMS = {"catalogue": catalogue}
 
 
 def fresh(page: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
@@ -82,5 +93,5 @@ def fresh(page: str, parts: Mapping[str, Callable[[], str]] = PARTS) -> str:
 
 
 if __name__ == "__main__":
-    for page, parts in ((PAGE, PARTS), (SAFETY, safety_page.PARTS)):
+    for page, parts in ((PAGE, PARTS), (ALARMS, OF_ALARMS), (SAFETY, safety_page.PARTS)):
         page.write_text(fresh(page.read_text(encoding="utf-8"), parts), encoding="utf-8")

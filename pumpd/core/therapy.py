@@ -411,7 +411,11 @@ def release(turn: Turn, event: ev.ReleaseOrdered) -> None:
 
 
 def stand_by(turn: Turn, event: ev.StandbyOrdered) -> None:
-    """Until the next plan nobody minds a pump that is not there."""
+    """Until the next plan nobody minds a pump that is not there. One that moves is minded."""
+    report = turn.state.report
+    if report is not None and report.motion.moves:
+        turn.refuse(event.by, "wrong_phase", f"the pump is {report.motion.value}: no standby while it moves")
+        return
     turn.become(standby=True)
     turn.clear("pump_not_connected")
     turn.answer(event.by, "done")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.state import Phase
-from scripts.generate_docs import PAGE, fresh
+from scripts.generate_docs import ALARMS, OF_ALARMS, PAGE, fresh
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_its_generated_parts_are_fresh() -> None:
     assert fresh(TEXT) == TEXT, "run .venv/bin/python scripts/generate_docs.py"
+
+
+def test_the_catalogue_on_the_page_of_alarms_is_fresh() -> None:
+    text = ALARMS.read_text(encoding="utf-8")
+    assert fresh(text, OF_ALARMS) == text, "run .venv/bin/python scripts/generate_docs.py"
+    assert [code for code in CATALOGUE if f"| `{code}` |" not in text] == []
 
 
 def test_a_changed_part_would_be_noticed() -> None:

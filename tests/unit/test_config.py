@@ -153,7 +153,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         '[bed.one.pump] simulated = "yes": expected true for a port of the simulator, else false',
         "[bed.one.pump] max_rat: unknown key; did you mean max_rate? known keys: driver, port, baud, ",
         "[bed.two] pump: missing; expected a section [bed.<id>.pump]",
-        "loge: unknown key; did you mean log? known keys: station, bus, local, annunciator, log, bed",
+        "loge: unknown key; did you mean log? known keys: station, bus, local, annunciator, alarms, log, bed",
     ]
     assert len(told) == len(starts)
     for start, line in zip(starts, told, strict=True):
