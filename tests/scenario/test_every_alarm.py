@@ -13,6 +13,7 @@ import pytest
 
 from pumpd.driver import Dialogue, PumpAlarm, PumpReport, Refused
 from pumpd.line.link import PumpTold
+from pumpd.line.talk import UNASKED_TIMES
 from pumpd.units import Ml
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.alarm_life import held, over, raised, stopped
@@ -432,6 +433,22 @@ async def test_free_flow() -> None:
         await stopped(bed)
         await resume(bed)
         await over(bed, "free_flow")
+
+
+@pytest.mark.shows("raised:second_master", "over:second_master", "S15", "H58")
+async def test_second_master() -> None:
+    """Answers on the line to questions that pumpd did not ask."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        for _ in range(UNASKED_TIMES):
+            await just_read(bed)
+            await asyncio.sleep(0.4)
+            bed.port.inject(b"\x0200I47.000MH\x03")
+        await raised(bed, "second_master")
+        assert bed.truth["infusing"]
+        assert bed.truth["rate_ml_h"] == pytest.approx(46.66)
+        await over(bed, "second_master")
 
 
 @pytest.mark.shows("raised:repeated_stop", "over:repeated_stop", "H32", "H4", "H19")

@@ -12,7 +12,7 @@ import pytest
 
 from pumpd import config as cfg
 from pumpd.core.catalogue import CATALOGUE
-from pumpd.daemon import BUS_ALARM_S, Station
+from pumpd.daemon import BUS_ALARM_S, DISK_LOW_MB, Station
 from pumpd.messaging.bus import OtherMaster
 from pumpd.records.journal import Journal
 from pumpd.registry import find_drivers
@@ -51,7 +51,7 @@ async def running(folder: Path) -> AsyncIterator[Station]:
         cfg.load(path),
         find_drivers(),
         clock=clock,
-        journal=Journal(None, clock.boot_id, threaded=False),
+        journal=Journal(folder / "journal.sqlite3", clock.boot_id, threaded=False),
         open_pipe=lambda pump, _: ports[pump.port].open,
     )
     task = asyncio.create_task(station.run())
@@ -117,3 +117,30 @@ async def test_annunciator_failed(tmp_path: Path) -> None:
         assert stands(station, "annunciator_failed")
         station._sounder_state(None)
         await over(station, "annunciator_failed")
+
+
+@pytest.mark.shows("raised:disk_low", "over:disk_low", "within:DISK_LOW_MB", "beyond:DISK_LOW_MB", "S9")
+async def test_disk_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as station:
+        for free_mb, told in ((DISK_LOW_MB, False), (DISK_LOW_MB - 1, True)):
+            monkeypatch.setattr(station.journal, "free_mb", free_mb)
+            await asyncio.sleep(2)
+            assert stands(station, "disk_low") is told
+        monkeypatch.setattr(station.journal, "free_mb", DISK_LOW_MB)
+        await over(station, "disk_low")
+
+
+def take_away(folder: Path) -> None:
+    for file in folder.glob("journal.sqlite3*"):
+        file.rename(file.with_name("taken-" + file.name))
+
+
+@pytest.mark.shows("raised:journal_damaged", "over:journal_damaged", "S9", "H35")
+async def test_journal_damaged(tmp_path: Path) -> None:
+    """Its file is taken away while it is written."""
+    async with running(tmp_path) as station:
+        take_away(tmp_path)
+        station.journal.append("note", "{}", bed="one", ts="t", wire=station._clock.wire())
+        await asyncio.sleep(5)
+        assert stands(station, "journal_damaged")
+        await over(station, "journal_damaged")

@@ -219,7 +219,7 @@ async def test_killed_between_setting_aside_and_beginning_anew_the_next_start_en
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.shows("H17", "S9", "S10")
+@pytest.mark.shows("H35", "S9", "S10")
 async def test_no_flipped_byte_ends_the_start_or_passes_for_what_was_written(
     tmp_path: Path, clock: VirtualClock
 ) -> None:
