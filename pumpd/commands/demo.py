@@ -33,6 +33,7 @@ from pumpd.commands.children import Child, child
 from pumpd.commands.picture import Message, Picture
 from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, Failed, Reach, Where
 from pumpd.commands.screen import NOT_CERTIFIED, alarm_line, bed, clock, out, plain
+from pumpd.library import share_file
 from pumpd.messaging.local import LocalClient
 
 SPEED_MOST = 120  # polls are 0.1 s apart on the wire: faster, each one spans more than 12 s of the session
@@ -370,7 +371,8 @@ async def _stay(stage: Stage) -> None:
     for line in (
         f"export {SOCKET_VARIABLE}={stage.folder / 'pumpd.sock'}",
         f"{_program('pumpd')} watch",
-        f"{_program('pumpd')} session plan {BED} --patient P-1 --weight 70 --dose 0.5 --concentration 1 --fill 50",
+        f"{_program('pumpd')} session plan {BED} --patient P-1 --file {share_file('prescription.toml')} "
+        "--weight-again 70kg",
         f"{_program('pumpd')} session arm {BED}",
         f"mosquitto_sub -h {host} -p {port} -v -t 'pumpd/1/{STATION}/#'",
         f"""{_program("pumpd-sim")} control {door} '{{"do": "press", "key": "stop"}}'""",

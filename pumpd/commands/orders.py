@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -34,8 +34,8 @@ NOT_STOPPED = {
     "rejected": REFUSED_STOP,
     "expired": REFUSED_STOP,
 }
-PASSABLE = ("session.plan", "session.accept")  # the orders whose commands take an override
 HOW_TO_PASS = "pass it with --override-by NAME --override-reason WORDS"
+NAME_A_SECOND = "name the second person with --second-person NAME"
 SOFT_WORDS = ("soft limit", "needs a person and a reason")  # how pumpd.core.limits words a soft finding
 
 
@@ -95,8 +95,8 @@ class Orders:
         (out if answer["state"] in ("accepted", "started", "done", "done_modified") else err).print(
             line, soft_wrap=True
         )
-        if verb in PASSABLE and answer.get("reason") == "limit" and _soft_only(answer.get("text") or ""):
-            err.print(HOW_TO_PASS, soft_wrap=True)
+        for hint in _hints(verb, answer):
+            err.print(hint, soft_wrap=True)
         if answer.get("readback"):
             out.print(key_values([(name, str(value)) for name, value in answer["readback"].items()]))
 
@@ -115,6 +115,22 @@ def orders(where: Where, who: Who, bed: str, *, json: bool = False) -> Orders:
 def no_bed(bed: str, picture: Picture) -> str:
     """What is said to a mistyped bed."""
     return f"{bed!r} is no bed of this station; it has: {', '.join(sorted(picture.sessions))}"
+
+
+def how_to_pass(limits: Sequence[Message]) -> list[str]:
+    """What would help a plan that is refused: nothing where a hard limit refuses it too."""
+    levels = {limit["level"] for limit in limits}
+    if "hard" in levels:
+        return []
+    return [hint for level, hint in (("second person", NAME_A_SECOND), ("soft", HOW_TO_PASS)) if level in levels]
+
+
+def _hints(verb: str, answer: Message) -> list[str]:
+    if answer.get("reason") != "limit":
+        return []
+    if verb == "session.plan":
+        return how_to_pass((answer.get("data") or {}).get("limits", ()))
+    return [HOW_TO_PASS] if verb == "session.accept" and _soft_only(answer.get("text") or "") else []
 
 
 def _soft_only(refusal: str) -> bool:

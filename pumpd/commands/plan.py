@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,46 @@ from rich.text import Text
 from pumpd import config as cfg
 from pumpd.bedside import views
 from pumpd.bedside.desk import Proposal, Site, propose
-from pumpd.commands.orders import HOW_TO_PASS
-from pumpd.commands.prescription import Prescription, Syringe, checked
+from pumpd.bedside.intake import intake_of
+from pumpd.commands.orders import how_to_pass
+from pumpd.commands.prescription import (
+    NO_CHECKS,
+    NO_PRESCRIPTION,
+    NO_SYRINGE,
+    Checks,
+    Prescription,
+    Syringe,
+    checked,
+    in_options,
+    read,
+)
 from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
-from pumpd.commands.screen import NOT_CERTIFIED, key_values, limits_table, out, plan_table, prescription_line
+from pumpd.commands.screen import (
+    NOT_CERTIFIED,
+    key_values,
+    library_line,
+    limits_table,
+    out,
+    plan_table,
+    prescription_line,
+)
 from pumpd.core.catalogue import CATALOGUE
-from pumpd.core.limits import Level
 from pumpd.daemon import site_of
 from pumpd.messaging.encode import to_json
+from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import Rejected
 from pumpd.registry import Registry, check, find_drivers
 from pumpd.units import MgPerMl
 
 HUNDREDTH = Decimal("0.01")
+PAPER_ACTOR = "the one who plans"
 
 
 def plan(
     *,
-    prescription: Prescription,
-    syringe: Syringe,
+    prescription: Prescription = NO_PRESCRIPTION,
+    syringe: Syringe = NO_SYRINGE,
+    checks: Checks = NO_CHECKS,
     config: Path | None = None,
     bed: str | None = None,
     driver: str | None = None,
@@ -37,9 +59,10 @@ def plan(
 ) -> int:
     """Show the plan for a prescription and how it stands to every limit. Touches no pump and needs no daemon.
 
-    pumpd plan --driver newera --weight 70 --dose 0.5 --concentration 1 --fill 50
+    pumpd plan --driver newera --weight 70kg --dose 0.5 --concentration 1 --fill 50
 
-    Ends with 1 when a limit refuses the plan.
+    Ends with 1 when a limit refuses the plan. What was checked before is judged where any of it is given; without a
+    daemon nobody knows the patient's last session, so every patient counts as new.
 
     Parameters
     ----------
@@ -54,9 +77,11 @@ def plan(
     """
     site = _site(config, bed, driver)
     try:
-        proposal = propose(checked(prescription.fields("-", syringe)), site)
+        args = checked(read(prescription, syringe, checks, None), for_patient=False)
+        intake = intake_of(args, PAPER_ACTOR, datetime.now(UTC), None) if isinstance(args, PlanArgs) else None
+        proposal = propose(args, site, intake, PAPER_ACTOR)
     except Rejected as refusal:
-        raise Failed(refusal.text) from None
+        raise Failed(in_options(refusal.text)) from None
     last = watchdog(proposal, site)
     if json:
         refused = [finding.name for finding in proposal.refused_by]
@@ -112,14 +137,17 @@ def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> No
     out.print(prescription_line(plan), soft_wrap=True)
     out.print(plan_table(plan))
     out.print(limits_table(plan["limits"]))
+    out.print(library_line(plan), style="dim", soft_wrap=True)
+    if proposal.intake is None:
+        out.print("what a clinic checks before was not given, so it was not judged; session plan asks for it")
     out.print(key_values([("if pumpd died", _last_words(proposal, last))]))
     if trial:
         out.print("a trial on paper: default settings, example drug library, diameters nobody verified", style="dim")
     if proposal.refused_by:
         names = ", ".join(finding.name for finding in proposal.refused_by)
         out.print(Text.assemble(("REFUSED", "bold white on red"), f" by: {names}"))
-        if all(finding.level is Level.SOFT for finding in proposal.refused_by):
-            out.print(HOW_TO_PASS)
+        for hint in how_to_pass(views.findings(proposal.refused_by)):
+            out.print(hint)
     else:
         out.print(Text("this plan stands within the limits", "bold green"))
     out.print(NOT_CERTIFIED, style="dim")

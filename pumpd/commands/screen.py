@@ -243,11 +243,22 @@ def limits_table(limits: Sequence[Message]) -> Table:
     table.add_column("")
     table.add_column("limit", no_wrap=True)
     table.add_column("how the plan stands to it", overflow="fold")
-    signs = {"met": ("✓", "green"), "warn": ("!", "yellow"), "soft": ("✗ soft", "bold yellow")}
+    signs = {
+        "met": ("✓", "green"),
+        "warn": ("!", "yellow"),
+        "soft": ("✗ soft", "bold yellow"),
+        "second person": ("✗ two", "bold yellow"),
+    }
     for limit in limits:
         sign, style = signs.get(limit["level"], ("✗ HARD", "bold red"))
         table.add_row(Text(sign, style), limit["name"], Text(limit["text"]))
     return table
+
+
+def library_line(plan: Message) -> str:
+    """Which drug library judged it."""
+    library = plan["drug_library"]
+    return f"drug library {library['version']}, sha256 {library['sha256'][:16]}"
 
 
 def plan_table(plan: Message) -> Table:

@@ -18,9 +18,19 @@ from pumpd.commands.orders import (
     with_rate,
 )
 from pumpd.commands.picture import Message
-from pumpd.commands.prescription import Prescription, Syringe, overridden
+from pumpd.commands.prescription import (
+    NO_CHECKS,
+    NO_PRESCRIPTION,
+    NO_SYRINGE,
+    Checks,
+    Prescription,
+    Syringe,
+    checked,
+    overridden,
+    read,
+)
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who, else_at_the_pump
-from pumpd.commands.screen import limits_table, out, plan_table, prescription_line, station
+from pumpd.commands.screen import library_line, limits_table, out, plan_table, prescription_line, station
 from pumpd.messaging.encode import to_json
 
 CHECKS = {
@@ -39,28 +49,33 @@ async def plan(
     bed: str,
     /,
     *,
-    patient: str,
-    prescription: Prescription,
-    syringe: Syringe,
+    patient: str | None = None,
+    prescription: Prescription = NO_PRESCRIPTION,
+    syringe: Syringe = NO_SYRINGE,
+    checks: Checks = NO_CHECKS,
     where: Where = ANYWHERE,
     who: Who = NURSE,
     json: bool = False,
 ) -> int:
     """Plan a session; the daemon holds it against every limit.
 
-    pumpd session plan one --patient P-17 --weight 70 --dose 0.5 --concentration 1 --fill 50
+    pumpd session plan one --file config/prescription.toml --patient P-17 --weight-again 70kg
+
+    Every answer is an option or stands in the file, never in both. Nothing is left out in silence: say "not done",
+    "not measured" or "unknown", and a named person with a reason passes it.
 
     Parameters
     ----------
     bed
         The bed, as in the configuration.
     patient
-        The site's pseudonym for the patient; asked for again at arming.
+        The site's pseudonym for the patient; asked for again at arming. In the file: patient_ref.
     json
         Print the final answer as JSON.
     """
     person = orders(where, who, bed, json=json)
-    fields = prescription.fields(patient, syringe)
+    fields = read(prescription, syringe, checks, patient)
+    checked(fields, for_patient=True)
     answer = await person.reach.ask(
         "session.plan", {**who.fields, "bed": bed, "args": fields}, lambda answer: _tell_plan(person, answer)
     )
@@ -70,8 +85,10 @@ async def plan(
 def _tell_plan(person: Orders, answer: Message) -> None:
     made = answer.get("data")
     if made and not person.json:
-        out.print(prescription_line(made), soft_wrap=True)
-        out.print(plan_table(made))
+        if answer["state"] == "done":
+            out.print(prescription_line(made), soft_wrap=True)
+            out.print(plan_table(made))
+            out.print(library_line(made), style="dim", soft_wrap=True)
         out.print(limits_table(made["limits"]))
     person.tell("session.plan", answer)
 
@@ -324,7 +341,7 @@ async def release(bed: str, /, *, where: Where = ANYWHERE, who: Who = NURSE, jso
 
 @session.command
 async def container(
-    bed: str, /, *, syringe: Syringe, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
+    bed: str, /, *, syringe: Syringe = NO_SYRINGE, where: Where = ANYWHERE, who: Who = NURSE, json: bool = False
 ) -> int:
     """Tell of a new syringe, while paused; it is put into the pump and read back.
 

@@ -206,8 +206,8 @@ def parse_request(verb: str, payload: bytes) -> Request:
         raise Rejected("not_allowed", f"{verb[:WORDS_MAX]}: unknown verb; known verbs: {', '.join(VERBS)}", request_id)
     if "verb" in fields:
         raise Rejected("malformed", "verb: unknown field; the topic names the verb", request_id)
-    args = _checked(form, fields.pop("args", {}), "args.", request_id)
-    request = _checked(Request, {**fields, "verb": verb, "args": args}, "", request_id)
+    args = read_form(form, fields.pop("args", {}), "args.", request_id)
+    request = read_form(Request, {**fields, "verb": verb, "args": args}, "", request_id)
     if needs_bed(verb) and request.bed is None:
         raise Rejected("malformed", "bed: missing; the command must name its bed", request_id)
     return request
@@ -219,7 +219,8 @@ def request_schemas() -> dict[str, dict[str, Any]]:
     return {"request": Request.model_json_schema(), **forms}
 
 
-def _checked(form: type[F], fields: object, where: str, request_id: str | None) -> F:
+def read_form(form: type[F], fields: object, where: str, request_id: str | None) -> F:
+    """The form filled in, or Rejected("malformed") with every wrong field named, `where` before its name."""
     try:
         return form.model_validate(fields)
     except ValidationError as error:

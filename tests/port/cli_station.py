@@ -34,7 +34,12 @@ port = "{port}"
 simulated = true
 """
 READY_S = 30.0
-PLAN = ["--weight", "70", "--dose", "0.5", "--concentration", "1", "--fill", "50"]
+CHECKED = [
+    "--weight-again", "70kg", "--drug-mg", "60", "--final-ml", "60", "--age", "41", "--sex", "female",
+    "--liver", "normal", "--other-drugs", "none", "--psychiatric", "done", "--bp", "124/78", "--hr", "71",
+    "--spo2", "98", "--session-number", "1", "--days-since-last", "none", "--second-person", "nurse-2",
+]  # fmt: skip
+PLAN = ["--weight", "70kg", "--dose", "0.5", "--concentration", "1", "--fill", "50", *CHECKED]
 
 
 class StationProcess:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from brokers import mosquitto_program
-from cli_station import PLAN, StationProcess, running_station
+from cli_station import CHECKED, PLAN, StationProcess, running_station
 
 from pumpd.cli import call
 from pumpd.commands import orders, reach
@@ -52,10 +52,10 @@ def connected(station: StationProcess, capsys: pytest.CaptureFixture[str]) -> No
         assert time.monotonic() < deadline
 
 
-def armed(station: StationProcess, capsys: pytest.CaptureFixture[str]) -> None:
+def armed(station: StationProcess, capsys: pytest.CaptureFixture[str], patient: str = "P-1") -> None:
     connected(station, capsys)
-    assert call(["session", "plan", "one", "--patient", "P-1", *PLAN, *station.here]) == DONE
-    assert call(["session", "arm", "one", "--patient", "P-1", "--yes", *station.here]) == DONE
+    assert call(["session", "plan", "one", "--patient", patient, *PLAN, *station.here]) == DONE
+    assert call(["session", "arm", "one", "--patient", patient, "--yes", *station.here]) == DONE
 
 
 def session_ids(station: StationProcess) -> list[str]:
@@ -88,7 +88,11 @@ def test_a_session_from_plan_to_release_and_its_replay(
     assert status(station, capsys)["telemetry"]["state"] == "ended"
     assert run("session", "end", "one") == DONE
     assert run("session", "release", "one") == DONE
-    armed(station, capsys)  # a second session, whose record must stand without the first
+    assert run("session", "plan", "one", "--patient", "P-1", *PLAN) == REFUSED
+    refusal = capsys.readouterr().err
+    assert "session 1 is entered but the journal's last one was number 1" in refusal
+    assert "0 days since the last session" in refusal
+    armed(station, capsys, "P-2")  # a second session, whose record must stand without the first
     assert run("session", "start", "one", "--yes") == DONE
     assert run("stop", "one") == DONE
     assert status(station, capsys)["session"]["phase"] in ("ending", "observing")
@@ -142,16 +146,29 @@ def test_refusals_are_said_in_words_and_end_with_one(
     station: StationProcess, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connected(station, capsys)
-    too_much = ["--weight", "70", "--dose", "1.5", "--concentration", "5", "--fill", "10"]
+    too_much = ["--weight", "70kg", "--dose", "1.5", "--concentration", "5", "--fill", "10", *CHECKED]
     assert run("session", "plan", "one", "--patient", "P-1", *too_much) == REFUSED
-    said = capsys.readouterr().err
-    assert "dose by weight 1.5 mg/kg: above the hard limit 1.0" in said
-    assert "concentration 5 mg/mL" in said
-    assert "fill 10 mL" in said
-    assert "--override-by" not in said  # nobody passes a hard limit
-    soft = ["--weight", "70", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
+    told = capsys.readouterr()
+    assert "dose by weight 1.5 mg/kg: above the hard limit 1.0" in told.err
+    assert "concentration 5 mg/mL" in told.err
+    assert "60 mg in 60 mL are 1 mg/mL, but the concentration is stated as 5 mg/mL: 5 times apart" in told.err
+    assert "fill 10 mL" in told.err
+    assert "--override-by" not in told.err  # nobody passes a hard limit
+    assert "✗ HARD" in told.out
+    soft = ["--weight", "70kg", "--dose", "0.65", "--concentration", "1", "--fill", "60", *CHECKED]
     assert run("session", "plan", "one", "--patient", "P-1", *soft) == REFUSED
-    assert "pass it with --override-by NAME --override-reason WORDS" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "pass it with --override-by NAME --override-reason WORDS" in told.err
+    assert "--second-person" not in told.err
+    assert "✗ soft" in told.out
+    alone = [word for word in PLAN if word not in ("--second-person", "nurse-2")]
+    assert run("session", "plan", "one", "--patient", "P-1", *alone) == REFUSED
+    told = capsys.readouterr()
+    assert "needs two different persons: only" in told.err
+    assert "name the second person with --second-person NAME" in told.err
+    assert "--override-by" not in told.err
+    assert run("session", "plan", "one", "--patient", "P-1", *PLAN[:8]) == REFUSED
+    assert "--weight-again: missing; --drug-mg: missing" in capsys.readouterr().err
     assert run("session", "plan", "one", "--patient", "P-1", *PLAN) == DONE
     assert run("session", "arm", "one", "--patient", "P-2", "--yes") == REFUSED
     assert "wrong_patient" in capsys.readouterr().err

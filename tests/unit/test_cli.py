@@ -29,7 +29,8 @@ from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import DISCLAIMER
 
 ROOT = Path(__file__).parents[2]
-USUAL = ["--weight", "70", "--dose", "0.5", "--concentration", "1", "--fill", "50"]
+USUAL = ["--weight", "70kg", "--dose", "0.5", "--concentration", "1", "--fill", "50"]
+WHOLE = ["--file", str(ROOT / "config/prescription.toml"), "--weight-again", "70kg"]
 NAMES = {"--help", "-h", "--version", "--install-completion"}
 
 
@@ -89,7 +90,7 @@ def test_a_plan_shows_its_limits_and_what_the_watchdog_could_still_give(capsys: 
 
 @pytest.mark.shows("H48")
 def test_a_refused_plan_ends_with_one_and_names_all_that_refuses_it(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--weight", "70", "--dose", "1.2", "--concentration", "5", "--fill", "50", "--json"]
+    words = ["--weight", "70kg", "--dose", "1.2", "--concentration", "5", "--fill", "50", "--json"]
     assert call(["plan", "--driver", "newera", *words]) == REFUSED
     told = json.loads(capsys.readouterr().out)
     assert {"dose by weight", "concentration"} <= set(told["refused_by"])
@@ -99,7 +100,7 @@ def test_a_refused_plan_ends_with_one_and_names_all_that_refuses_it(capsys: pyte
 
 @pytest.mark.shows("H27")
 def test_a_soft_limit_is_passed_by_a_named_person_with_a_reason_only(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["plan", "--driver", "newera", "--weight", "70", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
+    words = ["plan", "--driver", "newera", "--weight", "70kg", "--dose", "0.65", "--concentration", "1", "--fill", "60"]
     hint = "pass it with --override-by NAME --override-reason WORDS"
     assert call(words) == REFUSED
     assert hint in capsys.readouterr().out
@@ -129,7 +130,13 @@ def test_a_pump_without_watchdog_is_said_to_run_on(tmp_path: Path, capsys: pytes
     [
         (["plan", *USUAL], "one of --config FILE and --driver NAME", USAGE),
         (["plan", "--driver", "nobody", *USUAL], "no such driver is installed; there are newera", REFUSED),
-        (["plan", "--driver", "newera", "--weight", "heavy", *USUAL[2:]], "'heavy' is not a number", USAGE),
+        (["plan", "--driver", "newera", "--weight", "heavy", *USUAL[2:]], "--weight heavy: expected a weight", USAGE),
+        (["plan", "--driver", "newera", "--weight", "70", *USUAL[2:]], "with its unit, such as 70kg", USAGE),
+        (["plan", "--driver", "newera", *USUAL[2:]], "--weight: missing", REFUSED),
+        (["plan", "--driver", "newera", *USUAL, "--liver", "normal"], "--psychiatric: missing", REFUSED),
+        (["plan", "--driver", "newera", *USUAL, "--file", "/nowhere.toml"], "/nowhere.toml", USAGE),
+        (["plan", "--driver", "newera", *WHOLE, "--fill", "50"], "--fill: ", USAGE),
+        (["session", "container", "one"], "--fill: missing", USAGE),
         (["plan", "--driver", "newera", *USUAL, "--make", "Nobody"], "not in the syringe table", REFUSED),
         (["plan", "--driver", "newera", *USUAL, "--drug", "aspirin"], "not in the drug library", REFUSED),
         (["plan", "--driver", "newera", *USUAL, "--dose-mg", "30"], "give one of dose_mg_per_kg and dose_mg", REFUSED),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pumpd.config import Bus, Config, ConfigError, load, load_drug_library, load_syringes, share_file
+from pumpd.core.limits import DRUG_CLASSES, CourseLimits
 from pumpd.units import MlPerHour
 
 STATION = '[station]\nid = "ward-3"\ndata_dir = "data"\n'
@@ -309,10 +310,12 @@ def test_the_shipped_drug_library_holds_the_documented_limits() -> None:
         "duration_min": (30, 40, 60, 120),
         "weight_kg": (30, 40, 140, 250),
         "dose_mg": (None, None, 60, 150),
-        "mass_rate_mg_kg_h": (None, None, None, Decimal("1.5")),
+        "mass_rate_mg_kg_h": (Decimal("0.1"), None, None, Decimal("1.5")),
     }
     assert ketamine.concentrations_mg_ml == (1, 2)
     assert ketamine.concentrations_soft == ()
+    assert ketamine.course == CourseLimits(), "what the file says is what holds where a file says nothing"
+    assert CourseLimits().flagged_classes == tuple(name for name in DRUG_CLASSES if name != "ssri")
 
 
 @pytest.mark.shows("H47", "H55")
@@ -321,6 +324,7 @@ def test_the_drug_library_is_known_by_version_and_checksum(tmp_path: Path) -> No
     second = load_drug_library(written(tmp_path, LIBRARY + "# a word\n"))
     assert first.version == second.version == first.drugs["ketamine"].version
     assert first.sha256 != second.sha256
+    assert first.drugs["ketamine"].sha256 == first.sha256, "so each session records it"
 
 
 @pytest.mark.shows("H47")
@@ -335,6 +339,11 @@ def test_the_drug_library_is_known_by_version_and_checksum(tmp_path: Path) -> No
         ("[1, 2]", "[]", "[drug.ketamine] concentrations_mg_ml = []: expected a list of concentrations above 0"),
         ("[1, 2]", "[1, 0]", "[drug.ketamine] concentrations_mg_ml = 0: expected a list of concentrations above 0"),
         ("soft_mg_ml = []", "soft_mg_ml = [2]", "[drug.ketamine] concentration 2 mg/mL stands in both lists"),
+        ("[1, 2]", "[1, 10]", "[drug.ketamine] concentration 10 mg/mL is always soft; expected in concentrations_soft"),
+        ("sessions_max = 10 ", "sessions_max = 0 ", "[drug.ketamine.course] sessions_max = 0: expected a whole number"),
+        ("week_max = 3 ", "week_max = 8 ", "[drug.ketamine.course] sessions_per_week_max = 8: expected a whole number"),
+        ("days_between_min", "days_betwixt", "[drug.ketamine.course] days_betwixt: unknown key"),
+        ('"opioid"', '"opium"', "[drug.ketamine.course] no such drug class: opium; there are: cyp-inhibitor"),
     ],
 )
 def test_a_drug_library_that_makes_no_sense_is_refused(tmp_path: Path, old: str, new: str, told: str) -> None:
