@@ -6,14 +6,16 @@ The logic dies first and the link outlives it, so that the pump can still be sto
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 
 import structlog
 
 from pumpd.bedside.bed import Bed
 from pumpd.bedside.house import House, Setup
-from pumpd.line.link import Lease, Link, LinkDown, LinkEvent, OpenPipe
+from pumpd.line.link import Lease, LeaseLapsed, LeaseStopDone, Link, LinkDown, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
+from pumpd.records.orders import LINK_STOP, LINK_STOP_DONE
 from pumpd.records.recall import owed_stops
 from pumpd.records.record import Unreadable
 
@@ -146,4 +148,21 @@ class Ward:
         self._broke.set()
 
     def _heard(self, event: LinkEvent) -> None:
+        try:
+            self._record_stop(event)
+        except Exception as error:  # the link has to stop the pump, whether that can be recorded or not
+            log.error("ward.not_recorded", bed=self._setup.bed, exc_info=error)
         self.bed.on_link(event)
+
+    def _record_stop(self, event: LinkEvent) -> None:
+        """The link stops the pump by itself, while there may be no bed that decides: both halves are recorded here."""
+        match event:
+            case LeaseLapsed():
+                kind, data = LINK_STOP, {"why": "nobody judged a reading in time"}
+            case LeaseStopDone(report=report):
+                kind, data = LINK_STOP_DONE, {"motion": report.motion.value}
+            case _:
+                return
+        setup, session_id = self._setup, self.bed.state.session_id
+        text = json.dumps(data)
+        self._house.logbook.write(kind, text, bed=setup.bed, source=setup.pump_id, session_id=session_id)

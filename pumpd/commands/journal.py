@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from rich import box
+from rich.table import Table
 from rich.text import Text
 
 from pumpd.commands.reach import DONE, Failed
-from pumpd.commands.replay import journal_path
+from pumpd.commands.replay import journal_path, reading
 from pumpd.commands.screen import out
 from pumpd.messaging.encode import to_json
 from pumpd.records.chain import Chain, check
-from pumpd.records.journal_file import GENESIS, Reader
+from pumpd.records.journal_file import GENESIS, Reader, Row
+from pumpd.records.orders import orders_of
 
 BROKEN, UNREADABLE, NONE = 4, 5, 6  # what `verify` ends with besides 0; documented in docs/commands.md
+
+JournalFile = Annotated[Path | None, Parameter(name="--journal")]
 
 journal = App(
     name="journal",
@@ -40,7 +46,8 @@ before it, so a changed, missing or moved row shows. Rows are never deleted.
     pumpd journal verify --config FILE           is every row there, as it was written?
     pumpd journal verify PATH --head HASH        ... and was nothing cut off the end since HASH was noted?
     pumpd replay --config FILE                   which sessions are there?
-    pumpd replay SESSION --config FILE           do the same orders and alarms come out again?""",
+    pumpd replay SESSION --config FILE           do the same orders and alarms come out again?
+    pumpd journal orders SESSION --config FILE   what became of each order to the pump?""",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -86,6 +93,50 @@ def verify(
     else:
         _tell(path, chain, origin, head if cut else None, sought)
     return code
+
+
+@journal.command
+def orders(session: str, /, *, journal_file: JournalFile = None, config: Path | None = None) -> int:
+    """List every order to the pump of one session, and what became of it.
+
+    pumpd journal orders 4be1a0c9d2f3 --config /etc/pumpd/pumpd.toml
+
+    An order without an outcome of its own (the program was killed, or a STOP took its place) names the row that told
+    what the pump had done.
+
+    Parameters
+    ----------
+    session
+        The session's id, from `pumpd replay`.
+    journal_file
+        The journal file.
+    config
+        Or the configuration file that says where the journal is.
+    """
+    with reading(journal_path(journal_file, config)) as reader:
+        lives = orders_of(_rows_of(reader, session))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("row", "at", "no.", "order", "", "what became of it"):
+        table.add_column(title, overflow="fold")
+    for life in lives:
+        number = f"{life.number}" if life.number else ""
+        style = "bold yellow" if life.open else ""
+        table.add_row(f"{life.seq}", life.ts[11:19], number, life.order, life.what, Text(life.words), style=style)
+    out.print(table)
+    still = sum(life.open for life in lives)
+    out.print(f"{len(lives)} orders, {still} open" if still else f"{len(lives)} orders, every one with its outcome")
+    return DONE
+
+
+def _rows_of(reader: Reader, session: str) -> Iterator[Row]:
+    """The rows of the session, and of its bed until the next one began."""
+    first = next(reader.rows(session_id=session), None)
+    if first is None:
+        raise Failed(f"no session {session} in this journal; `pumpd replay` without a session lists them")
+    for row in reader.rows(bed=first.bed, since=first.seq - 1):
+        if row.session_id not in ("", session):
+            return
+        yield row
 
 
 def _findings(path: Path, chain: Chain, origin: tuple[str, int, str], cut: bool, code: int) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,16 @@ def replay(session: str | None = None, /, *, journal: Path | None = None, config
     config
         Or the configuration file that says where the journal is.
     """
-    path = journal_path(journal, config)
+    with reading(journal_path(journal, config)) as reader:
+        return _list(reader) if session is None else _replay(reader, session)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Reader]:
+    """A journal, and Failed for whatever goes wrong with reading it."""
     try:
         with Reader.open(path) as reader:
-            return _list(reader) if session is None else _replay(reader, session)
+            yield reader
     except FileNotFoundError as error:
         raise Failed(str(error)) from None
     except sqlite3.Error as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pumpd.records.journal_file import GENESIS, Reader, Row, row_hash
 
-MOVED_BY_MOST = 2000  # a changed row is tried at this many places around it, in case it only was moved: some 10 ms
+MOVED_BY_MOST = 200  # a changed row is tried at this many places around it, in case it only was moved: some 2 ms
 
 
 @dataclass(frozen=True, slots=True)

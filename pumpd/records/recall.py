@@ -92,7 +92,7 @@ def recall(rows: Iterable[Row]) -> Recalled:
     for row in rows:
         if row.kind in EVENT_KINDS:
             last = row  # not just any row: an alarm acknowledged while blind says nothing of the session's clock
-            event, now = _event(row)
+            event, now = event_of(row)
             decision = decide(state, event, now)
             state = decision.state
             values |= {effect.code: effect.values for effect in decision.effects if isinstance(effect, Raise)}
@@ -123,7 +123,7 @@ def replay(rows: Iterable[Row]) -> tuple[int, list[Difference]]:
     for row in rows:
         if row.kind not in EVENT_KINDS:
             continue
-        event, now = _event(row)
+        event, now = event_of(row)
         decision = decide(state, event, now)
         state, count = decision.state, count + 1
         decided = row_text(event, now, decision)
@@ -132,7 +132,7 @@ def replay(rows: Iterable[Row]) -> tuple[int, list[Difference]]:
     return count, differences
 
 
-def _event(row: Row) -> tuple[Event, float]:
+def event_of(row: Row) -> tuple[Event, float]:
+    """The event that a row holds, and when it was decided (session seconds). Raises Unreadable."""
     written = json.loads(row.data)
-    event: Event = RECORDER.load(row.kind, json.dumps(written["event"]))  # type: ignore[assignment]  # kind names it
-    return event, written["now"]
+    return RECORDER.build(row.kind, written["event"]), written["now"]  # type: ignore[return-value]  # kind names it

@@ -48,11 +48,19 @@ class Recorder:
 
     def load(self, name: str, text: str) -> object:
         """The object of class `name` that was dumped as `text`. Raises Unreadable."""
+        try:
+            written = json.loads(text)
+        except ValueError as error:
+            raise Unreadable(f"{name}: {error}") from None
+        return self.build(name, written)
+
+    def build(self, name: str, written: object) -> object:
+        """The object of class `name`, from its JSON as it was parsed. Raises Unreadable."""
         cls = self._classes.get(name)
         if cls is None:
             raise Unreadable(f"{name}: this version of pumpd does not know such a record")
         try:
-            return self._converter.structure(json.loads(text), cls)
+            return self._converter.structure(written, cls)
         except Exception as error:  # the converter groups errors of any type; all mean the same to the reader
             raise Unreadable(f"{name}: {'; '.join(transform_error(error, format_exception=_words))}") from error
 
