@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
@@ -77,3 +81,39 @@ class TestTwo: ...
 def test_three(): ...
 """
     assert list(evidence.markers_in(source)) == [("test_one", ("S1", "H2")), ("TestTwo", ("S3",))]
+
+
+# --- each row has a live test ---
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `make test` collects: each test with what it shows, and whether nothing can skip it."""
+    file = tmp_path_factory.mktemp("evidence") / "collected.json"
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "tests.evidence", "--evidence-to", file]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: list[dict[str, Any]] = json.loads(file.read_text())
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_each_row_is_shown_by_a_test_that_runs_and_cannot_be_skipped(collected: list[dict[str, Any]]) -> None:
+    live = {each for test in collected if test["sure"] for each in test["shows"]}
+    assert sorted(evidence.to_be_shown() - live) == []
+
+
+@pytest.mark.timeout(300)
+def test_the_markers_that_are_read_are_those_that_run(collected: list[dict[str, Any]]) -> None:
+    running = {(test["path"], each) for test in collected for each in test["shows"]}
+    read = {(test.path, each) for each, tests in evidence.shown().items() for test in tests}
+    assert read == running
+
+
+def test_a_row_that_need_not_be_shown_says_why() -> None:
+    reasons = {name: [key for key in row if key.startswith("why_no")] for name, row in RISKS.items()}
+    unshown = [f"risk:{name}" for name, reason in reasons.items() if reason]
+    assert [each for each in unshown if each in evidence.shown()] == [], "it has a test after all"
+    for path, row in evidence.table("figures").items():
+        for side in evidence.sides(row):
+            assert f"{side}:{path.rpartition('.')[2]}" not in evidence.shown(), "it has a test after all"

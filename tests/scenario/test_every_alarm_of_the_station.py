@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from pumpd import config as cfg
+from pumpd.bedside.bed import SLEPT_S
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import BUS_ALARM_S, DISK_LOW_MB, Station
 from pumpd.messaging.bus import OtherMaster
 from pumpd.records.journal import Journal
 from pumpd.registry import find_drivers
+from pumpd.stall import STALL_S
 from pumpd.testing import MemoryPort, VirtualClock
 from simulator.device import Device
 
@@ -144,3 +146,38 @@ async def test_journal_damaged(tmp_path: Path) -> None:
         await asyncio.sleep(5)
         assert stands(station, "journal_damaged")
         await over(station, "journal_damaged")
+
+
+@pytest.mark.shows("H24", "H43")
+@pytest.mark.parametrize("remote", [True, False])
+async def test_a_pause_of_the_sound_that_came_over_the_bus_ends_with_the_bus(tmp_path: Path, remote: bool) -> None:
+    async with running(tmp_path) as station:
+        station.office.quiet.begin(100.0, "nurse", remote=remote)
+        await asyncio.sleep(5)
+        assert station.office.quiet.pause is not None
+        station._bus_state(False, "gone")
+        assert (station.office.quiet.pause is None) is remote
+
+
+def stand_still(seconds: float) -> None:
+    """The loop does nothing for so long."""
+    asyncio.get_running_loop()._virtual.now += seconds  # type: ignore[attr-defined]
+
+
+@pytest.mark.shows("raised:loop_stalled", "over:loop_stalled", "S11", "H52")
+async def test_loop_stalled(tmp_path: Path) -> None:
+    async with running(tmp_path) as station:
+        stand_still(STALL_S + 0.1)
+        await asyncio.sleep(2)
+        assert stands(station, "loop_stalled")
+        assert not stands(station, "loop_stalled_long")
+        await over(station, "loop_stalled")
+
+
+@pytest.mark.shows("raised:loop_stalled_long", "over:loop_stalled_long", "S11", "H52")
+async def test_loop_stalled_long(tmp_path: Path) -> None:
+    async with running(tmp_path) as station:
+        stand_still(SLEPT_S + 0.1)
+        await asyncio.sleep(2)
+        assert stands(station, "loop_stalled_long")
+        await over(station, "loop_stalled_long")

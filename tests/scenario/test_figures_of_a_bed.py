@@ -15,13 +15,13 @@ from pumpd.bedside.bed import (
     DURABLE_WITHIN_S,
     JOURNAL_ALARM_S,
     LEASE_S,
-    PULSE_S,
     SLEPT_S,
     STALE_S,
     STOP_CONFIRMED_S,
 )
-from pumpd.bedside.ward import RESTARTS_MAX, RESTARTS_WITHIN_S
+from pumpd.bedside.ward import RESTARTS_MAX, RESTARTS_WITHIN_S, SILENT_S
 from pumpd.core import events as ev
+from pumpd.driver import Dialogue, Pause
 from pumpd.line.link import STARVE_MARGIN_S
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_every_alarm import just_read, refuses
@@ -122,18 +122,37 @@ async def test_a_pump_that_is_not_proved_hears_nothing_for_thirty_five_seconds()
         assert ASK_AGAIN_S > 30, "the longest watchdog"
 
 
-@pytest.mark.parametrize(("gap_s", "noticed"), [(PULSE_S + SLEPT_S - 0.2, False), (PULSE_S + SLEPT_S + 0.2, True)])
+@pytest.mark.parametrize(("stood_s", "blind"), [(SLEPT_S, False), (SLEPT_S + 0.01, True)])
 @pytest.mark.shows("within:SLEPT_S", "beyond:SLEPT_S", "S11", "H52")
-async def test_a_loop_that_stood_still_for_more_than_two_seconds_is_noticed(gap_s: float, noticed: bool) -> None:
+async def test_a_loop_that_stood_still_for_more_than_two_seconds_has_lost_sight(stood_s: float, blind: bool) -> None:
     bed = Bedside(Room())
     async with ward(bed):
-        assert (await bed.planned())["state"] == "done"
-        pulsed_at = bed.ward.bed._pulsed_at
-        await bed.until(lambda: bed.ward.bed._pulsed_at > pulsed_at, 2, 0.001)
-        asyncio.get_running_loop()._virtual.now += gap_s  # type: ignore[attr-defined]
-        await asyncio.sleep(0.5)
-        lost = [row for row in bed.room.journal.rows(bed=bed.name) if row.kind == "LinkDown" and "stood" in row.data]
-        assert bool(lost) is noticed
+        await bed.running()
+        await asyncio.sleep(5)
+        bed.ward.bed.stood_still(stood_s)
+        assert (bed.state.sight.value == "blind") is blind
+        assert ("comms_lost_pump" in bed.raised) is blind
+
+
+@pytest.mark.shows("within:SILENT_S", "beyond:SILENT_S", "S16", "H49")
+async def test_a_bed_that_judges_nothing_for_five_seconds_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its look at the pump waits for something that never comes."""
+
+    def for_ever() -> Dialogue[None]:
+        yield Pause(1e9)
+
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await asyncio.sleep(5)
+        with monkeypatch.context() as patch:
+            patch.setattr(bed.site.pump, "read", for_ever)
+            await asyncio.sleep(2)
+            judged_at = bed.ward.judged_at
+            await waits(bed, judged_at + SILENT_S - A_LITTLE_S)
+            assert "bed_failed" not in bed.raised
+            await bed.until(lambda: "bed_failed" in bed.raised, within_s=1.0)
+        await bed.until(lambda: not bed.truth["infusing"], within_s=5)
 
 
 @pytest.mark.parametrize(("blocked_s", "started"), [(DURABLE_WITHIN_S - 0.3, True), (DURABLE_WITHIN_S + 0.3, False)])

@@ -21,6 +21,7 @@ def jump(seconds: float) -> None:
     loop._virtual.now += seconds
 
 
+@pytest.mark.shows("within:STALL_S", "beyond:STALL_S", "S11", "H52")
 @pytest.mark.parametrize("phase_s", [0.001, 0.05, 0.099])
 @pytest.mark.parametrize(
     ("gap_s", "is_told"), [(STALL_S - BEAT_S - 0.01, False), (STALL_S, True), (2.0, True), (600.0, True)]
