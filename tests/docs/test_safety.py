@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,21 @@ def test_a_row_that_need_not_be_shown_says_why() -> None:
     for path, row in evidence.table("figures").items():
         for side in evidence.sides(row):
             assert f"{side}:{path.rpartition('.')[2]}" not in evidence.shown(), "it has a test after all"
+
+
+HALF_WAY = """
+import pytest
+@pytest.mark.shows("S1")
+def test_that_shows(): {how}
+def test_that_shows_nothing(): pytest.skip("no disk")
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["pytest.skip('no disk')", "pytest.xfail('some day')"])
+def test_what_shows_a_row_may_not_be_skipped_half_way(how: str, tmp_path: Path) -> None:
+    file = tmp_path / "test_half_way.py"
+    file.write_text(HALF_WAY.format(how=how))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", ROOT / "pyproject.toml", file]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "1 failed, 1 skipped" in done.stdout, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -396,5 +397,6 @@ def row(number: int, event: ev.Event, now: float, data: str) -> Row:
     return Row(number, "", "", "one", "", type(event).__name__, "", now, "boot", False, data)
 
 
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "modest"))
+@pytest.mark.shows("S1", "S2", "S3", "S5", "S10", "S15")
+class TestAnyOrder(AnyOrder.TestCase):
+    settings = settings.get_profile(os.environ.get("HYPOTHESIS_PROFILE", "modest"))
