@@ -144,3 +144,5 @@ def _clock_from_counter(turn: Turn, before: watch.Volumes) -> None:
         turn.stop_clock(at=min(turn.now, before.at + ran))
     elif state.rebooted:
         turn.become(elapsed=state.elapsed + ran)
+    elif state.hold is not None and state.hold.at > before.at:  # paused unseen: the clock ran on until then
+        turn.become(elapsed=state.elapsed - (state.hold.at - before.at) + ran)
