@@ -64,7 +64,11 @@ def _settle(turn: Turn, report: PumpReport, grown: Ml) -> bool:
     match pending.order:
         case ev.Begin() if moving or grown:
             begun(turn, pending.order, pending.since)
-            if not moving:  # it ran, and stands again
+            if (
+                moving and turn.state.rebooted
+            ):  # nobody knows for how long: not for the person who ordered it then (S11)
+                turn.go(Phase.RECOVERING)
+            elif not moving:  # it ran, and stands again
                 turn.stop_clock(at=min(turn.now, pending.since + pending.order.rate.seconds_for(grown)))
             turn.answer(pending.by, "done", "the pump was found started", rate_ml_h=_number(report.rate))
         case ev.SetRate() if moving and report.rate == pending.order.rate:
@@ -224,6 +228,7 @@ def _recovering(turn: Turn, report: PumpReport) -> None:
         turn.clear("daemon_restarted")
         _running(turn, report)
     elif report.motion.moves:
+        turn.alarm("daemon_restarted", rebooted=True)
         turn.pause("the machine was restarted: the time since is unknown", by_pump=False)
         turn.halt()
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 
 from pumpd.core import events as ev
 from pumpd.core import watch
@@ -22,19 +23,28 @@ def differs(expected: Identity, found: Identity, on_its_way: ev.Order | None = N
     A serial number decides where both have one; else all that can be read must agree. An order that was on its way when
     sight was lost may or may not have been carried out: its rate is as good as the expected one, and a pump whose
     loading or arming was cut may read any rate and limit (those of its other programme phase, too); so may one of which
-    none is expected.
+    none is expected. Arming for another container may have set that one's diameter.
     """
     if expected.serial is not None and found.serial is not None:
         return "" if expected.serial == found.serial else f"serial {found.serial} instead of {expected.serial}"
     was, now = dict(expected.fingerprint), dict(found.fingerprint)
     pairs = [("model", expected.model, found.model), ("version", expected.version, found.version)]
     pairs += [(name, was.get(name, "nothing"), now.get(name, "nothing")) for name in sorted(was.keys() | now.keys())]
+    if isinstance(on_its_way, ev.Arm):
+        pairs = [(name, old, new) for name, old, new in pairs if not _reads(new, on_its_way.diameter_mm)]
     if not isinstance(on_its_way, (ev.Arm, ev.Begin, ev.Tighten)):
         if expected.rate is not None and found.rate not in (expected.rate, getattr(on_its_way, "rate", expected.rate)):
             pairs.append(("rate", str(expected.rate), str(found.rate)))
         if expected.limit is not None and found.limit != expected.limit:
             pairs.append(("limit", str(expected.limit), str(found.limit)))
     return ", ".join(f"{name} {new} instead of {old}" for name, old, new in pairs if old != new)
+
+
+def _reads(text: str, number: Decimal) -> bool:
+    try:
+        return Decimal(text) == number
+    except InvalidOperation:
+        return False
 
 
 def link_down(turn: Turn, event: ev.LinkDown) -> None:
@@ -101,13 +111,14 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
     state = turn.state
     if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
         return False
-    power_lost, possible = POWER_LOST in state.told, _possible_unseen(turn)
+    arming = state.pending is not None and isinstance(state.pending.order, ev.Arm)
+    begun_again, possible = POWER_LOST in state.told or arming, _possible_unseen(turn)  # a diameter clears the counter
     if not _same_serial(state.ours, state.connected) and not watch.plausible_count(
-        state.volumes, report, possible, turn.step, power_lost
+        state.volumes, report, possible, turn.step, begun_again
     ):
         turn.alarm("pump_not_proved", counter=report.counted, expected=f"from {state.volumes.last_count}")
         return False
-    volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible, power_lost)
+    volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible, begun_again)
     ours = state.connected or state.ours  # proved: what an order that was cut has changed is expected from now on
     turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours)
     turn.clear("comms_lost_pump")

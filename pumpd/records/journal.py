@@ -231,6 +231,11 @@ class Journal:
         reader = self._up_to_date()
         return iter(()) if reader is None else reader.plans_and_starts()
 
+    def alarms(self, bed: str, before: int) -> Iterator[Row]:
+        """As `Reader.alarms`. Reads the disk in the caller's thread: for start-up."""
+        reader = self._up_to_date()
+        return iter(()) if reader is None else reader.alarms(bed, before)
+
     def last_session(self, bed: str) -> str | None:
         """As `Reader.last_session`."""
         reader = self._up_to_date()

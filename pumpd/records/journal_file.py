@@ -10,6 +10,7 @@ from hashlib import sha256
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 FORMAT = 1  # PRAGMA user_version; rises when the table or the hashed text changes
 GENESIS = "0" * 64  # what the first row names as its predecessor
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE INDEX IF NOT EXISTS journal_session ON journal (session_id) WHERE session_id <> '';
 CREATE INDEX IF NOT EXISTS journal_bed ON journal (bed) WHERE bed <> '';
 CREATE INDEX IF NOT EXISTS journal_plans ON journal (kind) WHERE kind IN ('PlanOrdered', 'StartOrdered');
-CREATE INDEX IF NOT EXISTS journal_plans ON journal (kind) WHERE kind IN ('PlanOrdered', 'StartOrdered');
+CREATE INDEX IF NOT EXISTS journal_alarms ON journal (bed) WHERE kind IN ('Alarm', 'AlarmOver');
 CREATE TRIGGER IF NOT EXISTS journal_no_update BEFORE UPDATE ON journal
   BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS journal_no_delete BEFORE DELETE ON journal
@@ -77,7 +78,19 @@ class Reader:
         """Raise FileNotFoundError where there is no journal, sqlite3.Error when it is none."""
         if not path.exists():
             raise FileNotFoundError(f"no journal at {path}")
-        return cls(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None))
+        db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            if path.with_name(path.name + "-wal").exists():
+                db.close()
+                raise
+            db.close()  # closed in good order on a disk that is read-only now: no log to fold back, and nobody writes
+            db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        except BaseException:
+            db.close()
+            raise
+        return cls(db)
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +146,12 @@ class Reader:
         """The rows of every plan and start order, oldest first: little to read, also in a journal of years."""
         query = "SELECT * FROM journal WHERE kind IN ('PlanOrdered', 'StartOrdered') ORDER BY seq"
         for found in self._db.execute(query):
+            yield _row(found)
+
+    def alarms(self, bed: str, before: int) -> Iterator[Row]:
+        """The rows of the bed's alarms with a seq below `before`, oldest first: few, also in a journal of years."""
+        query = "SELECT * FROM journal WHERE bed = ? AND kind IN ('Alarm', 'AlarmOver') AND seq < ? ORDER BY seq"
+        for found in self._db.execute(query, (bed, before)):
             yield _row(found)
 
     def sessions(self) -> list[tuple[str, str, str, str]]:

@@ -11,6 +11,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -58,13 +59,17 @@ def take_over(path: Path, clock: Clock, beds: Iterable[str]) -> Journal:
 
 
 def past_of(journal: Journal, bed: str) -> Iterator[Row]:
-    """The bed's rows since its last session began, to be recalled. Raises Damaged, sqlite3.Error."""
+    """The bed's rows since its last session began, to be recalled, after those of older alarms that still stand.
+
+    Raises Damaged, sqlite3.Error.
+    """
     session_id = journal.last_session(bed)
     first = None if session_id is None else next(journal.rows(session_id=session_id, bed=bed), None)
     if first is not None and first.kind != FIRST_OF_SESSION:
         raise Damaged(f"the beginning of session {session_id} is missing")
     unsure = ""
-    for row in journal.rows(bed=bed, since=0 if first is None else first.seq - 1):
+    older = [] if first is None else _standing(journal.alarms(bed, before=first.seq))
+    for row in chain(older, journal.rows(bed=bed, since=0 if first is None else first.seq - 1)):
         if not is_as_written(row):
             raise Damaged(f"row {row.seq} is not as it was written")
         if row.kind == UNSURE:
@@ -74,6 +79,20 @@ def past_of(journal: Journal, bed: str) -> Iterator[Row]:
         yield row
     if unsure:
         raise Damaged(f"a session was open when the journal was damaged: {unsure}")
+
+
+def _standing(rows: Iterable[Row]) -> list[Row]:
+    """The newest row of each alarm that is not over: it stands until a person resets it, whoever is treated since."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if not is_as_written(row):
+            raise Damaged(f"row {row.seq} is not as it was written")
+        alarm_id = json.loads(row.data)["alarm_id"]
+        if row.kind == ALARM:
+            newest[alarm_id] = row
+        else:
+            newest.pop(alarm_id, None)
+    return list(newest.values())
 
 
 def _wait_for_the_disk(path: Path, clock: Clock, error: Exception) -> Journal:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pumpd.records.journal import Journal
+from pumpd.records.takeover import past_of
 from pumpd.testing import VirtualClock
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
@@ -26,10 +28,7 @@ def born_again(bed: Bedside, path: Path, clock: VirtualClock | None = None) -> B
     clock = clock or VirtualClock()
     room = Room(seed=2, clock=clock, journal=Journal(path, clock.boot_id, threaded=False))
     again = Bedside(room, device=bed.device)
-    last = room.journal.last_session(again.name)
-    assert last is not None
-    first = next(room.journal.rows(session_id=last, bed=again.name))
-    again.ward.recover(room.journal.rows(bed=again.name, since=first.seq - 1))
+    again.ward.recover(past_of(room.journal, again.name))
     return again
 
 
@@ -143,3 +142,80 @@ async def test_killed_between_the_start_order_and_its_read_back_it_asks_the_pump
         await again.until(lambda: again.phase in ("running", "paused", "planned"), within_s=5)
         assert starts(again) == 0
         assert (again.phase == "running") == again.truth["infusing"]
+
+
+async def killed_after(bed: Bedside, bytes_sent: bytes, verb: str, **args: Any) -> None:
+    """The bed is dead once the pump has got these bytes; what it answers is never heard."""
+    known = len(bed.port.sent)
+    waiting = asyncio.create_task(bed.order(verb, **args))
+    await bed.until(lambda: any(bytes_sent in data for data in bed.port.sent[known:]), within_s=5, step_s=0.0)
+    bed.ward.bed.dead = True
+    waiting.cancel()
+
+
+async def test_after_a_reboot_in_the_middle_of_a_start_the_pump_does_not_go_on_without_a_person(tmp_path: Path) -> None:
+    """S11: how long it ran nobody knows, whatever was ordered a moment before."""
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        await killed_after(bed, b"RUN", "session.start", confirm=True)
+    assert bed.truth["infusing"]
+    again = born_again(bed, path, OtherBoot())
+    async with ward(again):
+        await again.until(lambda: again.phase == "paused" and again.state.halt is None, within_s=5)
+        assert not again.truth["infusing"]
+        assert "daemon_restarted" in again.alarms
+        assert (await again.order("session.resume", confirm=True))["state"] == "done"
+
+
+@pytest.mark.parametrize("sent", [b"SAF", b"DIA19", b"PHN2", b"VOL"])
+async def test_killed_while_another_container_is_set_it_knows_its_pump_and_sets_it_again(
+    sent: bytes, tmp_path: Path
+) -> None:
+    """S15: the new diameter and a counter at zero are our own doing, not another pump."""
+    path = tmp_path / "journal.sqlite3"
+    other = {"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(1500)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await killed_after(bed, sent, "session.container", container=other)
+    again = born_again(bed, path)
+    async with ward(again):
+        await again.until(lambda: again.state.sight.value == "seeing", within_s=2)
+        assert "pump_not_proved" not in again.raised
+        assert not again.truth["infusing"]
+        await asyncio.sleep(2)
+        assert (await again.order("session.container", container=other))["state"] == "done"
+        assert (await again.order("session.resume", confirm=True))["state"] == "done"
+        await again.until(lambda: again.phase == "observing", step_s=1)
+        assert again.given == pytest.approx(PLANNED_ML, rel=0.01)
+        assert again.given <= PLANNED_ML + 1e-9
+
+
+async def test_an_alarm_of_the_patient_before_still_stands_after_a_restart(tmp_path: Path) -> None:
+    """S10: nobody has reset it, and a new plan is no reset."""
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.do("stall")
+        await bed.until(lambda: bed.phase == "paused", within_s=5)
+        await bed.order("session.end")
+        await bed.until(lambda: bed.phase == "observing", within_s=5)
+        await bed.order("session.end")
+        await bed.order("session.release")
+        assert (await bed.planned())["state"] == "done"
+        stood = [alarm.alarm_id for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "motor_stalled"]
+        assert len(stood) == 1
+    again = born_again(bed, path)
+    async with ward(again):
+        assert [
+            alarm.alarm_id for alarm in again.ward.bed.alarms.board.alarms if alarm.code == "motor_stalled"
+        ] == stood
+        assert (await again.order("alarm.reset", alarm_id=stood[0]))["state"] == "done"
+    once_more = born_again(again, path)
+    assert "motor_stalled" not in once_more.alarms, "reset once, it is over for good"
