@@ -92,11 +92,18 @@ def _outcome(event: ev.OrderDone | ev.OrderFailed) -> str:
 
 def _settle(lives: list[Life], state: State, row: Row, *, halts: bool) -> None:
     """After `row` the state waits for the orders of its own only; what it waited for before is settled by that row."""
-    waits = {state.pending.order.number if state.pending else 0, state.halt.number if state.halt else 0}
     for life in lives:
-        if life.open and (life.number not in waits if life.number else row.kind == "PumpReported"):
+        if life.open and not _waited_for(life, state, row, halts):
             life.settled_seq = row.seq
             life.settled_by = "a STOP took its place" if halts else WORDS.get(row.kind, f"given up with {row.kind}")
+
+
+def _waited_for(life: Life, state: State, row: Row, halts: bool) -> bool:
+    if not life.number:
+        return row.kind != "PumpReported"
+    if life.order == "Halt":  # a latched stop may lose its number, and is owed all the same (S5)
+        return state.halt is not None and (state.halt.number == life.number or not halts)
+    return state.pending is not None and state.pending.order.number == life.number
 
 
 WORDS = {

@@ -79,7 +79,7 @@ class Store:
         """
         db = self.db or self._find_again(head)
         if _identity(self.path) != self._file:
-            self._leave("it was moved or deleted")
+            self._close_file()
             raise OSError(f"{self.path}: the journal was moved or deleted while it was written")
         try:
             self._insert(db, batch)
@@ -87,7 +87,8 @@ class Store:
             if db.in_transaction:
                 db.rollback()
             if _is_damage(error, TRANSIENT):
-                self._leave(str(error))
+                self._spoilt = str(error)
+                self._close_file()
             raise
 
     def _insert(self, db: sqlite3.Connection, batch: Iterable[Write]) -> None:
@@ -100,10 +101,6 @@ class Store:
             else:
                 db.execute("INSERT OR REPLACE INTO memory VALUES (?,?,?)", write[:3])
         self._commit(db)
-
-    def _leave(self, why: str) -> None:
-        self._spoilt = why
-        self._close_file()
 
     def _find_again(self, head: Head) -> sqlite3.Connection:
         """The file again, where it is the one of before; else a new one in its place."""
