@@ -34,7 +34,9 @@ from pumpd.messaging.requests import NEVER_REMOTE, VERBS
 from pumpd.registry import check, find_drivers
 
 CONFIG = Path(__file__).parents[2] / "config"
-EXAMPLES = sorted(path for path in CONFIG.glob("*.toml") if path.stem not in ("drug-library", "syringes", "prescription"))
+EXAMPLES = sorted(
+    path for path in CONFIG.glob("*.toml") if path.stem not in ("drug-library", "syringes", "prescription")
+)
 SECTIONS = {
     "station": Station,
     "bus": Bus,

@@ -28,14 +28,16 @@ class Daemon:
     def __init__(self, folder: Path, port: str) -> None:
         self.config = folder / "pumpd.toml"
         self.socket = folder / "data" / "pumpd.sock"
+        self.log = folder / "pumpd.log"
         text = CONFIG.format(folder=folder / "data", bus="none", annunciator='kind = "none"', speed=1, port=port)
         self.config.write_text(text)
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pumpd.cli", "run", "--config", str(self.config), stderr=asyncio.subprocess.DEVNULL
-        )
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "pumpd.cli", "run", "--config", str(self.config), stderr=log
+            )
         async with asyncio.timeout(15):
             while not self.socket.exists() or not await self.answers():
                 await asyncio.sleep(0.02)
