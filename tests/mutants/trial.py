@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -79,6 +79,11 @@ class Job:
     mutation: Mutation
     tests: tuple[str, ...]
     limit_s: float  # CPU time
+
+    def with_first(self, tests: Sequence[str]) -> Job:
+        """The same with these tests first, as far as they are among its own."""
+        mine = set(self.tests)
+        return replace(self, tests=tuple(dict.fromkeys((*(test for test in tests if test in mine), *self.tests))))
 
 
 # --- in processes of their own --------------------------------------------------------------------------------------
@@ -287,8 +292,12 @@ def try_warm(
 
     def work(share: Sequence[Job], out: int) -> None:
         def serve(host: _Host) -> None:
+            killers: dict[str, list[str]] = {}  # of earlier mutations of the same function, the latest first
             for job in share:
-                verdict = host.try_out(job)
+                known = killers.setdefault(job.mutation.function, [])
+                verdict = host.try_out(job.with_first(known))
+                if verdict is not None and verdict.by:
+                    known[:] = [verdict.by, *(test for test in known if test != verdict.by)]
                 _tell(out, [job.mutation.name, None if verdict is None else [verdict.outcome, verdict.by]])
 
         _hush()
