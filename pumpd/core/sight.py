@@ -111,8 +111,7 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
     state = turn.state
     if state.sight is not Sight.VERIFYING or "pump_not_proved" in state.conditions:
         return False
-    arming = state.pending is not None and isinstance(state.pending.order, ev.Arm)
-    begun_again, possible = POWER_LOST in state.told or arming, _possible_unseen(turn)  # a diameter clears the counter
+    begun_again, possible = POWER_LOST in state.told or _diameter_was_set(state), _possible_unseen(turn)
     if not _same_serial(state.ours, state.connected) and not watch.plausible_count(
         state.volumes, report, possible, turn.step, begun_again
     ):
@@ -127,6 +126,14 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
     if state.rebooted or report.motion is Motion.STANDING:
         _clock_from_counter(turn, state.volumes)
     return True
+
+
+def _diameter_was_set(state: State) -> bool:
+    """By an arming that was cut: that cleared the counter, too."""
+    arming = state.pending is not None and isinstance(state.pending.order, ev.Arm)
+    if not arming or state.ours is None or state.connected is None:
+        return False
+    return state.connected.fingerprint != state.ours.fingerprint
 
 
 def _same_serial(ours: Identity | None, found: Identity | None) -> bool:
