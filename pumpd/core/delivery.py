@@ -49,7 +49,7 @@ def tighten(turn: Turn) -> None:
     if limit is None:
         limit = Ml(turn.rules.fitted.limits.least)
     shown = state.report.rate if state.report is not None else None
-    rate = min(state.ordered or turn.planned_rate, turn.planned_rate, key=lambda rate: rate.value)
+    rate = min(state.ordered or turn.planned_rate, turn.planned_rate)
     lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
     if state.pending is None and state.halt is None:
         turn.order(lambda number: ev.Tighten(number, lower, limit))
@@ -182,7 +182,7 @@ def stop_at_predicted_end(turn: Turn) -> None:
 
 def small(turn: Turn) -> Ml:
     """So little may be missing and the dose is complete all the same."""
-    return max(turn.plan.volume * SHORT_SHARE, Ml(turn.step * SHORT_STEPS), key=lambda volume: volume.value)
+    return max(turn.plan.volume * SHORT_SHARE, Ml(turn.step * SHORT_STEPS))
 
 
 def lateness(turn: Turn) -> float:

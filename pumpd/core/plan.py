@@ -98,7 +98,7 @@ class Plan:
     @property
     def highest_rate(self) -> MlPerHour:
         """The highest rate of any step."""
-        return max((step.rate for step in self.steps), key=lambda rate: rate.value)
+        return max(step.rate for step in self.steps)
 
     @property
     def dose(self) -> Mg:

@@ -48,7 +48,7 @@ def rate_set(turn: Turn, order: ev.SetRate) -> None:
         enforced=order.rate,
         plan=(pending.plan if pending is not None else None) or state.plan,
         ours=None if state.ours is None else replace(state.ours, rate=order.rate),
-        volumes=replace(volumes, rate_high=max(volumes.rate_high, order.rate, key=lambda rate: rate.value)),
+        volumes=replace(volumes, rate_high=max(volumes.rate_high, order.rate)),
     )
     turn.answer(pending.by if pending is not None else None, "done", rate_ml_h=order.rate.value)
 

@@ -312,8 +312,8 @@ def _unseen(turn: Turn) -> tuple[str, str] | None:
 
 def _rest_at(turn: Turn, rate: MlPerHour) -> Plan:
     elapsed = turn.state.elapsed_at(turn.now)
-    given = max(turn.state.volumes.counted, turn.state.volumes.low, key=lambda volume: volume.value)
-    return turn.plan.continued_at(rate, elapsed, min(given, turn.plan.volume, key=lambda volume: volume.value))
+    given = max(turn.state.volumes.counted, turn.state.volumes.low)
+    return turn.plan.continued_at(rate, elapsed, min(given, turn.plan.volume))
 
 
 def _over_limits(turn: Turn, plan: Plan, override: Override | None) -> str | None:

@@ -58,7 +58,7 @@ class Turn:
     def rate_max(self) -> MlPerHour:
         """The highest rate of the pump with this container, or of the configuration."""
         pump = MlPerHour(self.rules.fitted.rates.most)
-        return min(pump, self.rules.max_rate or pump, key=lambda rate: rate.value)
+        return min(pump, self.rules.max_rate or pump)
 
     @property
     def top_rate(self) -> MlPerHour:

@@ -24,7 +24,6 @@ APART_SHARE_HIGH = Decimal("0.05")  # ... high alarm beyond this
 APART_LEAST = Ml("0.2")  # below this two volumes are never called apart
 APART_STEPS = 2  # counter steps
 APART_FOR_S = 30.0  # session seconds the volumes must stay apart
-UNPLANNED = frozenset({Motion.BOLUS, Motion.PURGING, Motion.KVO, Motion.WITHDRAWING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,8 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
     """Take one reading. Between two readings the rate was somewhere between the two reported ones."""
     low_rate, high_rate = _rates(report, top_rate)
     gap = max(0.0, now - volumes.at)
-    least = min(volumes.rate_low, low_rate, key=_value).over(gap)
-    most = max(volumes.rate_high, high_rate, key=_value).over(gap)
+    least = min(volumes.rate_low, low_rate).over(gap)
+    most = max(volumes.rate_high, high_rate).over(gap)
     counted = _count(volumes, report.counted)
     high = volumes.high + most
     return _changed(
@@ -106,14 +105,14 @@ def read_after_gap(
     """
     low_rate, high_rate = _rates(report, top_rate)
     counted = _count(volumes, report.counted)
-    possible = max(possible, high_rate.over(max(0.0, now - volumes.at)), key=_value)
+    possible = max(possible, high_rate.over(max(0.0, now - volumes.at)))
     if report.counted is None or counted.segments != volumes.segments:
         least, most = ZERO, possible
     else:
         least = counted.counted - volumes.counted
-        most = possible if power_lost else min(possible, least + Ml(step), key=_value)
+        most = possible if power_lost else min(possible, least + Ml(step))
     high = volumes.high + most
-    low = volumes.low + min(least, most, key=_value)
+    low = volumes.low + min(least, most)
     return _changed(counted, at=now, rate_low=low_rate, rate_high=high_rate, low=low, high=high, count_at_high=high)
 
 
@@ -132,12 +131,8 @@ def plausible_count(volumes: Volumes, report: PumpReport, possible: Ml, step: De
 
 def tolerance(volume: Ml, step: Decimal, rate: MlPerHour, poll_s: float, share: Decimal = APART_SHARE) -> Ml:
     """How far two volumes may stand apart: the share of the plan, 0.2 mL or two counter steps, and one poll's worth."""
-    widest = max(volume * share, APART_LEAST, Ml(step * APART_STEPS), key=_value)
+    widest = max(volume * share, APART_LEAST, Ml(step * APART_STEPS))
     return widest + rate.over(poll_s)
-
-
-def _value(quantity: Ml | MlPerHour) -> Decimal:
-    return quantity.value
 
 
 def _rates(report: PumpReport, top_rate: MlPerHour) -> tuple[MlPerHour, MlPerHour]:
