@@ -120,6 +120,25 @@ async def test_damage_before_the_open_session_leaves_it_sure(path: Path, clock: 
         assert len(list(reader.rows())) == len(rows), "nothing is deleted or repaired"
 
 
+async def test_an_index_that_hides_a_row_is_damage_though_every_row_is_there(path: Path, clock: VirtualClock) -> None:
+    rows = await recorded(path, clock)
+    hidden = since_planned(rows)[-5].seq
+    true = "CREATE INDEX journal_bed ON journal (bed) WHERE bed <> ''"
+    for sql, then in ((f"{true} AND seq <> {hidden}", "REINDEX"), (true, "SELECT 1")):
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'journal_bed'", (sql,))
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(then)
+    with Reader.open(path) as reader:
+        assert check(reader)[0].whole
+        assert hidden not in [row.seq for row in reader.rows(bed="one")]
+    with closing(taken(path, clock)) as journal:
+        assert begun(journal)["why"] == "the index of bed one does not fit its rows"
+        past = list(past_of(journal, "one"))
+    assert [content(row) for row in past] == [content(row) for row in since_planned(rows)], "all of it is sure"
+
+
 async def test_damage_within_an_open_session_loses_it_for_good_and_says_so(path: Path, clock: VirtualClock) -> None:
     rows = await recorded(path, clock)
     middle = next(row.seq for row in reversed(rows) if row.kind == "PumpReported") - 20
