@@ -22,6 +22,7 @@ def _quiet() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.mark.shows("S1", "S2", "S3", "S5", "S6", "S7", "S10")
 @pytest.mark.parametrize("number", range(seed(), seed() + FEW))
 async def test_no_rule_of_safety_is_broken(number: int, tmp_path: Path) -> None:
     run = Run(number, tmp_path)

@@ -39,6 +39,7 @@ def test_the_manager_waits_for_ready_and_hears_the_main_process_only(service: co
     assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
 
 
+@pytest.mark.shows("S16", "H49")
 def test_the_outer_watchdog_is_slower_than_the_ward(service: configparser.SectionProxy) -> None:
     """Else one bed that hangs would take all others with it before its ward could bring it back."""
     heartbeat_s, restart_s = 1.0, 1.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.bedside import PATIENT, Bedside, Room, ward
 
 
+@pytest.mark.shows("H56")
 async def test_phases_alarms_and_a_lost_line_are_in_the_log_and_the_patient_is_not() -> None:
     with capture_logs() as lines:
         bed = Bedside(Room())

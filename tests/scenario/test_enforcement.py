@@ -23,6 +23,7 @@ async def resumed(bed: Bedside, role: str = "nurse") -> str:
     return str(answer["state"])
 
 
+@pytest.mark.shows("H32", "raised:repeated_stop", "S3")
 async def test_the_third_stall_within_ten_minutes_needs_a_prescriber() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -44,6 +45,7 @@ async def test_the_third_stall_within_ten_minutes_needs_a_prescriber() -> None:
         assert bed.phase == "running"
 
 
+@pytest.mark.shows("raised:second_master", "H58")
 async def test_something_else_that_speaks_to_the_pump_is_noticed() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -59,6 +61,7 @@ async def test_something_else_that_speaks_to_the_pump_is_noticed() -> None:
         assert bed.phase == "running"
 
 
+@pytest.mark.shows("H62")
 async def test_with_one_master_nobody_is_suspected() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -67,6 +70,7 @@ async def test_with_one_master_nobody_is_suspected() -> None:
         assert "second_master" not in bed.raised
 
 
+@pytest.mark.shows("S10", "raised:infusing_after_release")
 async def test_a_released_pump_that_is_unplugged_and_plugged_in_is_left_as_it_is() -> None:
     """Hands off: no watchdog is armed again, which would stop whoever uses the pump by hand then."""
     bed = Bedside(Room())
@@ -90,6 +94,7 @@ async def test_a_released_pump_that_is_unplugged_and_plugged_in_is_left_as_it_is
         assert bed.truth["alarm"] != "watchdog"
 
 
+@pytest.mark.shows("raised:long_pause", "over:long_pause")
 async def test_a_long_pause_is_told() -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -103,6 +108,7 @@ async def test_a_long_pause_is_told() -> None:
         assert await resumed(bed, "prescriber") == "done"
 
 
+@pytest.mark.shows("raised:near_end", "over:near_end", "within:NEAR_END_S", "beyond:NEAR_END_S")
 @pytest.mark.parametrize("fill", [35, 50])
 async def test_near_the_end_is_told_three_minutes_before(fill: int) -> None:
     bed = Bedside(Room())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from tests.bedside import Bedside, Room, ward
 
 
+@pytest.mark.shows("within:poll_s")
 async def test_a_bed_with_a_later_turn_polls_between_the_others() -> None:
     room = Room()
     beds = [Bedside(room, name) for name in ("one", "two")]

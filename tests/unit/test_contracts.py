@@ -57,6 +57,7 @@ def test_every_contract_has_a_line_that_breaks_it() -> None:
     assert len(names) == len(BREAKS)
 
 
+@pytest.mark.shows("H49")
 def test_the_code_as_it_stands_keeps_them_all(copy: Path) -> None:
     assert broken_in(copy) == []
 

@@ -59,6 +59,7 @@ SWAP = (
 CLOSE_UP = "DELETE FROM journal WHERE seq = 4; UPDATE journal SET seq = seq - 1 WHERE seq > 4;"
 
 
+@pytest.mark.shows("H35")
 @pytest.mark.parametrize(
     ("sql", "what", "seq", "text"),
     [
@@ -101,6 +102,7 @@ def test_in_words_it_says_where_and_what_holds(path: Path, capsys: pytest.Captur
     assert "holds: 3 rows" in said
 
 
+@pytest.mark.shows("H35")
 def test_a_cut_tail_shows_only_against_a_head_kept_elsewhere(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Reader.open(path) as reader:
         _, head = reader.head()

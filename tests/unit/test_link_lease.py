@@ -245,7 +245,7 @@ async def test_reclaim_does_not_forget_a_stop_that_is_not_read_back() -> None:
         assert bench.link.lease is Lease.FREE
 
 
-@pytest.mark.shows("S11")
+@pytest.mark.shows("S11", "S16")
 async def test_a_lease_found_expired_after_a_stalled_loop_cannot_be_renewed() -> None:
     """The bed is first to run again after the stall, before the timer had its turn."""
     async with link_bench(infusing()) as bench:

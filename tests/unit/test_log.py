@@ -82,6 +82,7 @@ class Frozen(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.shows("S9", "S13")
 def test_a_frozen_terminal_holds_nobody_up_and_what_was_lost_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "MOST_WAITING", 5)
     log.set_up("info", "json", out := Frozen())

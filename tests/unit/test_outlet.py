@@ -1,5 +1,6 @@
 """A sink must not raise; one that does costs its own messages and nothing else (S13)."""
 
+import pytest
 from structlog.testing import capture_logs
 
 from pumpd.messaging.messages import Stamper, Status
@@ -24,6 +25,7 @@ def outlet(clock: VirtualClock, *sinks: object) -> Outlet:
     return Outlet(Stamper("test", "0" * 32, clock, simulated=True), sinks)
 
 
+@pytest.mark.shows("S13")
 async def test_a_sink_that_raises_keeps_no_message_from_the_others(clock: VirtualClock) -> None:
     failing, paper = Failing(), Paper()
     out = outlet(clock, failing, paper)

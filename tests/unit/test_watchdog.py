@@ -158,6 +158,7 @@ async def test_fed_while_idle_running_paused_and_blind(manager: Manager) -> None
         assert "bed_failed" not in bed.raised
 
 
+@pytest.mark.shows("S16", "H49", "H52")
 async def test_a_bed_that_stands_silently_ends_the_feeding_at_once(manager: Manager, monkeypatch: Any) -> None:
     room = Room()
     sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
@@ -188,6 +189,7 @@ async def test_a_bed_that_is_only_watched_does_not_end_the_feeding(manager: Mana
         released.update(asyncio.all_tasks())
 
 
+@pytest.mark.shows("S16")
 async def test_a_bed_that_is_being_restarted_does_not_starve_the_manager(manager: Manager, monkeypatch: Any) -> None:
     bed = Bedside(Room())
     async with ward(bed), Fed(bed.room, manager, bed) as fed:

@@ -143,6 +143,17 @@ SIDES = [
 ]
 
 
+@pytest.mark.shows(
+    "S8",
+    "H44",
+    "H63",
+    "within:SCALES_MAY_DIFFER",
+    "beyond:SCALES_MAY_DIFFER",
+    "within:PREPARED_MAY_MISS",
+    "beyond:PREPARED_MAY_MISS",
+    "within:DAYS_MAY_DIFFER",
+    "beyond:DAYS_MAY_DIFFER",
+)
 @pytest.mark.parametrize(("name", "changes", "level"), SIDES)
 def test_each_answer_on_both_sides(name: str, changes: dict[str, Any], level: Level) -> None:
     made = intake(**changes)
@@ -154,6 +165,7 @@ def test_each_answer_on_both_sides(name: str, changes: dict[str, Any], level: Le
         assert "needs a person and a reason" in found(made)[name].text
 
 
+@pytest.mark.shows("S8", "H63")
 def test_the_lower_of_two_weights_doses() -> None:
     """Pounds are converted and rounded down: never the one that gives more."""
     assert lb("154.3").weight == Kg("69.989")
@@ -161,6 +173,7 @@ def test_the_lower_of_two_weights_doses() -> None:
     assert intake(weight=lb("154.5"), weight_again=kg("70")).dosing_weight == Kg(70)
 
 
+@pytest.mark.shows("H63")
 @pytest.mark.parametrize(
     ("drug", "times"), [("500", "10"), ("250", "5"), ("5", "10"), ("10", "5"), ("100", "2"), ("70", None)]
 )
@@ -169,17 +182,20 @@ def test_a_vial_taken_for_another_is_said(drug: str, times: str | None) -> None:
     assert (f"{times} times apart, as two vials are" in text) is (times is not None), text
 
 
+@pytest.mark.shows("H63")
 def test_the_concentration_is_held_against_what_was_made_up() -> None:
     assert found(intake(), concentration=MgPerMl(10))["preparation"].level is HARD
     strong = intake(preparation=Preparation(Mg(500), Ml(50), NOTED))
     assert found(strong, concentration=MgPerMl(10))["preparation"].level is MET
 
 
+@pytest.mark.shows("H46")
 def test_the_fill_is_not_more_than_was_made_up() -> None:
     bigger = replace(SYRINGE, fill=Ml("50.1"))
     assert found(intake(), container=bigger)["made up"].level is HARD
 
 
+@pytest.mark.shows("H63")
 def test_everything_that_contradicts_the_journal_is_told() -> None:
     text = found(intake(course=course(6, 9)))["journal"].text
     assert "session 6 is entered but the journal's last one was number 2" in text

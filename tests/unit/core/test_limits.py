@@ -89,6 +89,7 @@ def test_a_concentration_of_the_site_is_soft() -> None:
     assert found["low rate"] is Level.WARN, "4.66 mL/h: start-up and occlusion take minutes"
 
 
+@pytest.mark.shows("within:LOW_RATE", "beyond:LOW_RATE")
 @pytest.mark.parametrize(("dose", "warned"), [("37.5", False), ("37.4", True)])
 def test_a_low_rate_is_warned_of_not_refused(dose: str, warned: bool) -> None:
     limits = replace(KETAMINE, concentrations_soft=(Decimal(10),))
@@ -158,6 +159,7 @@ def test_a_mistake_of_ten_or_sixty_is_outside_a_hard_limit_at_every_weight(kg: i
 # --- the container, the code, the pump ---
 
 
+@pytest.mark.shows("H46")
 @pytest.mark.parametrize(
     ("size", "fill", "level"), [(60, 34, HARD), (60, "35.9", Level.WARN), (60, 36, MET), (60, 60, MET), (60, 61, HARD)]
 )
