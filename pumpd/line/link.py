@@ -119,6 +119,7 @@ class Link:
         self._lease_timer = Deadline(clock, self._mind_lease)
         self._reclaimed = False
         self._starved = False  # the pump was left without a word for longer than its watchdog's time
+        self._born_at = clock.wire()
         self._proved = False  # this opening of the port was identified as the pump of before
         self._reasons_told: set[str] = set()
         self._reopen_in_s = REOPEN_FIRST_S
@@ -251,7 +252,8 @@ class Link:
         watchdog = self.pump.capabilities.watchdog_s
         if watchdog is None or self._starved or self.lease is not Lease.GUARDED:
             return CONNECT_AGAIN_S
-        if self._clock.wire() - self._talk.answered_at < watchdog[1]:
+        last_word_at = max(self._talk.answered_at, self._born_at)  # what it said to a process before us nobody knows
+        if self._clock.wire() - last_word_at < watchdog[1]:
             return CONNECT_AGAIN_S
         self._starved = True
         return watchdog[1] + STARVE_MARGIN_S

@@ -219,3 +219,20 @@ async def test_an_alarm_of_the_patient_before_still_stands_after_a_restart(tmp_p
         assert (await again.order("alarm.reset", alarm_id=stood[0]))["state"] == "done"
     once_more = born_again(again, path)
     assert "motor_stalled" not in once_more.alarms, "reset once, it is over for good"
+
+
+async def test_a_pump_that_waits_for_the_rest_of_a_cut_question_is_asked_again_and_goes_on(tmp_path: Path) -> None:
+    """The first questions after the restart are lost on it: no reason to leave it alone until its watchdog stops it."""
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+    bed.device.receive(b"\x02\x08", bed.room.clock.wire())
+    again = born_again(bed, path)
+    async with ward(again):
+        await again.until(lambda: again.phase == "running", within_s=5)
+        assert again.truth["infusing"]
+        await asyncio.sleep(15)
+        assert again.phase == "running"
+        assert starts(again) == 0
