@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from typing import Literal
 
 from cyclopts import App
 
 from pumpd.commands.orders import orders
 from pumpd.commands.picture import Picture
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Where, Who
-from pumpd.commands.screen import alarm_line, out
+from pumpd.commands.screen import alarm_details, alarm_line, here, out
 from pumpd.messaging.encode import to_json
 
 alarms = App(
     name="alarms",
     group="At the bed",
-    help="""List the alarms that stand, acknowledge or reset one, pause the sound.
+    help="""List the alarms that stand, acknowledge or reset one, inactivate one, pause the sound of all.
 
     pumpd alarms
 
-    The last column of the list is the id that `ack` and `reset` take.
+    The id at the end of an alarm's first line is what `ack`, `reset` and `inactivate` take.
     """,
 )
 
@@ -40,6 +40,7 @@ async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
         return DONE
     for alarm in picture.standing:
         out.print(alarm_line(alarm, earlier=picture.is_earlier(alarm)), soft_wrap=True)
+        out.print(alarm_details(alarm), soft_wrap=True)
     if not picture.standing:
         out.print("no alarms", style="green")
     if picture.alarms_late(asyncio.get_running_loop().time()):
@@ -52,11 +53,6 @@ async def show(*, where: Where = ANYWHERE, json: bool = False) -> int:
 
 def _complete(picture: Picture) -> bool:
     return picture.heartbeat_at is not None and bool(picture.alarms) and not picture.alarms_apart
-
-
-def here(timestamp: str) -> str:
-    """The daemon's timestamp as the clock on this wall, HH:MM."""
-    return f"{datetime.fromisoformat(timestamp).astimezone():%H:%M}"
 
 
 @alarms.command
@@ -85,6 +81,35 @@ async def reset(alarm_id: str, /, *, where: Where = ANYWHERE, who: Who = NURSE) 
         The alarm's id, from `pumpd alarms`.
     """
     return await orders(where, who, "").send("alarm.reset", None, {"alarm_id": alarm_id})
+
+
+@alarms.command
+async def inactivate(
+    alarm_id: str,
+    state: Literal["enabled", "audio-paused", "audio-off", "alarm-paused", "alarm-off"],
+    /,
+    *,
+    seconds: int | None = None,
+    where: Where = ANYWHERE,
+    who: Who = NURSE,
+) -> int:
+    """Take the sound, or sound and sight, from one low or medium alarm, or give it back.
+
+    Only at the machine itself, and only where [alarms] inactivation = true. A stop at the bed ends it.
+
+    pumpd alarms inactivate one-c8ed73954577 audio-paused --seconds 300
+
+    Parameters
+    ----------
+    alarm_id
+        The alarm's id, from `pumpd alarms`.
+    state
+        What becomes of it; enabled gives it back.
+    seconds
+        For how long, with a paused state; 600 at most.
+    """
+    args = {"alarm_id": alarm_id, "state": state} | ({} if seconds is None else {"seconds": seconds})
+    return await orders(where, who, "").send("alarm.inactivate", None, args)
 
 
 @alarms.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,9 +16,12 @@ from rich.text import Text
 
 from pumpd.commands.picture import NOTHING, Message, Picture
 from pumpd.core.catalogue import CATALOGUE, HIGH
+from pumpd.messaging.messages import HIDDEN
 
 NOT_CERTIFIED = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
+ENABLED = "enabled"
 UNKNOWN = Text("unknown", style="bold magenta")
+SYMBOL = {"high": "!!!", "medium": "!!", "low": "!"}  # with the word, so that no meaning hangs on the colour
 PRIORITY = {"high": "bold white on red", "medium": "bold black on yellow", "low": "black on cyan"}
 PHASE = {
     None: ("no session", "dim"),
@@ -205,17 +209,22 @@ def _alarms(picture: Picture, name: str, now: float, *, stale: bool) -> list[Ren
 
 def alarm_line(alarm: Message, *, earlier: bool = False) -> Text:
     """One alarm: how urgent, what, who knows, and for a high one what to do. One that is over says so first."""
-    over = alarm["condition"] == "gone"
-    if over:
+    over, priority = alarm["condition"] == "gone", alarm["priority"]
+    hidden = alarm.get("inactivation") in HIDDEN
+    if hidden:
+        line = Text.assemble((f"(hidden) {SYMBOL[priority]} {priority}: {alarm['text']}", "dim"))
+    elif over:
         line = Text.assemble(("OVER: ", "bold"), alarm["text"], (f"  was {alarm['priority']}, not yet reset", "dim"))
     else:
-        line = Text.assemble((f" {alarm['priority'].upper()} ", PRIORITY[alarm["priority"]]), " ", alarm["text"])
+        line = Text.assemble((f" {SYMBOL[priority]} {priority.upper()} ", PRIORITY[priority]), " ", alarm["text"])
     if earlier:
         line.append("  of an earlier session", "bold")
     if alarm["acked_by"]:
         line.append(f"  seen by {alarm['acked_by']}", "dim")
+    if alarm.get("inactivation", ENABLED) != ENABLED:
+        line.append(f"  {alarm['inactivation']} by {alarm['inactivated_by']}", "bold magenta")
     line.append(f"  {alarm['alarm_id']}", "dim")
-    if not over and alarm["priority"] == HIGH and (action := what_to_do(alarm)):
+    if not over and priority == HIGH and (action := what_to_do(alarm)):
         line.append(f"\n   → {action}", "bold")
     return line
 
@@ -224,6 +233,24 @@ def what_to_do(alarm: Message) -> str:
     """The catalogue's advice; empty for a code that this version does not know."""
     entry = CATALOGUE.get(alarm["code"])
     return entry.action if entry is not None and alarm.get("action_key") else ""
+
+
+def alarm_details(alarm: Message) -> Text:
+    """What stands below an alarm where there is room: why, what to do, since when, how often, silent until when."""
+    entry = CATALOGUE.get(alarm["code"])
+    lines = [] if entry is None else [f"because: {entry.cause}"]
+    if alarm["priority"] != HIGH or alarm["condition"] == "gone":  # else its line says it already
+        lines += [f"to do: {action}"] if (action := what_to_do(alarm)) else []
+    times = f", {alarm['count']} times" if alarm["count"] > 1 else ""
+    lines.append(f"no. {alarm.get('order', '-')}, since {here(alarm['first_ts'])}{times}")
+    if alarm.get("until"):
+        lines.append(f"silent until {here(alarm['until'])}")
+    return Text("\n".join(f"   {line}" for line in lines), "dim")
+
+
+def here(timestamp: str) -> str:
+    """The daemon's timestamp as the clock on this wall, HH:MM."""
+    return f"{datetime.fromisoformat(timestamp).astimezone():%H:%M}"
 
 
 def prescription_line(plan: Message) -> Text:

@@ -20,10 +20,9 @@ from pumpd import registry
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.cli import app, call
 from pumpd.commands import setup
-from pumpd.commands.alarms import here
 from pumpd.commands.picture import Picture
 from pumpd.commands.reach import DONE, NO_DAEMON, REFUSED, USAGE
-from pumpd.commands.screen import NOT_CERTIFIED, station
+from pumpd.commands.screen import NOT_CERTIFIED, alarm_details, alarm_line, here, station
 from pumpd.commands.session import CHECKS
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import DISCLAIMER
@@ -341,6 +340,33 @@ def test_a_high_alarm_says_what_to_do_while_it_is_present() -> None:
         {"action_key": None},
     ):
         assert action not in drawn(station(picture((ALARM | changes,)), 100.5))
+
+
+@pytest.mark.shows("H21")
+@pytest.mark.parametrize(("priority", "sign"), [("high", "!!! HIGH"), ("medium", "!! MEDIUM"), ("low", "! LOW")])
+def test_a_priority_is_told_by_a_symbol_and_a_word(priority: str, sign: str) -> None:
+    line = alarm_line(ALARM | {"priority": priority}).plain
+    assert line.startswith(f" {sign}  Line occluded")
+
+
+@pytest.mark.shows("H31")
+def test_what_somebody_took_from_an_alarm_is_shown() -> None:
+    taken = ALARM | {"priority": "low", "inactivated_by": "nurse-1"}
+    silent = alarm_line(taken | {"inactivation": "audio-off"}).plain
+    assert silent.startswith(" ! LOW ")
+    assert "audio-off by nurse-1" in silent
+    hidden = alarm_line(taken | {"inactivation": "alarm-paused"}).plain
+    assert hidden.startswith("(hidden) ! low: Line occluded  alarm-paused by nurse-1")
+
+
+def test_the_list_of_alarms_tells_why_what_to_do_since_when_and_how_often() -> None:
+    alarm = ALARM | {"priority": "medium", "count": 3, "order": 17, "first_ts": "2026-11-23T19:27:59.136Z"}
+    entry, said = CATALOGUE["stopped_at_pump"], alarm_details(alarm | {"until": "2026-11-23T19:29:59.136Z"}).plain
+    assert f"because: {entry.cause}" in said
+    assert f"to do: {entry.action}" in said
+    assert f"no. 17, since {here(alarm['first_ts'])}, 3 times" in said
+    assert f"silent until {here('2026-11-23T19:29:59.136Z')}" in said
+    assert "until" not in alarm_details(alarm).plain
 
 
 def test_an_alarm_of_another_session_is_told_from_those_of_the_present_one() -> None:
