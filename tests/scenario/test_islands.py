@@ -187,6 +187,7 @@ async def clear_monitor_only(bed: Bedside) -> None:
     assert (await bed.order("alarm.reset", alarm_id=alarm.alarm_id))["state"] == "done"
 
 
+@pytest.mark.shows("S7", "S16")
 async def test_only_watched_the_pumps_own_new_alarm_is_shown_and_sounds(monkeypatch: Any) -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -205,6 +206,7 @@ async def test_only_watched_the_pumps_own_new_alarm_is_shown_and_sounds(monkeypa
         assert "motor_stalled" in bed.state.told, "whoever judges next has to know why it stands"
 
 
+@pytest.mark.shows("S7", "S16")
 async def test_only_watched_a_pump_that_falls_silent_is_told(monkeypatch: Any) -> None:
     bed = Bedside(Room())
     async with ward(bed):
@@ -215,6 +217,7 @@ async def test_only_watched_a_pump_that_falls_silent_is_told(monkeypatch: Any) -
         assert bed.state.report is None
 
 
+@pytest.mark.shows("S5", "S10", "S16")
 @pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
 async def test_a_stop_ordered_while_only_watched_is_owed_by_the_next_process(
     verb: str, tmp_path: Path, monkeypatch: Any
@@ -264,6 +267,7 @@ async def test_a_stop_that_was_read_back_while_only_watched_is_not_sent_again(tm
         assert not again.truth["infusing"], "the session it was meant for ends with whoever clears the alarm"
 
 
+@pytest.mark.shows("S5", "S16")
 async def test_a_bed_that_can_decide_nothing_at_all_is_watched_and_takes_a_stop(monkeypatch: Any) -> None:
     bed = Bedside(Room())
 
@@ -284,6 +288,7 @@ async def test_a_bed_that_can_decide_nothing_at_all_is_watched_and_takes_a_stop(
         assert bed.state.report is not None, "what the pump says is shown"
 
 
+@pytest.mark.shows("S16")
 async def test_a_link_that_fails_is_taken_up_again_and_no_other_bed_notices(monkeypatch: Any) -> None:
     room = Room()
     sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
@@ -310,6 +315,7 @@ async def test_a_link_that_fails_is_taken_up_again_and_no_other_bed_notices(monk
 # --- a bed that stands silently ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S16", "beyond:SILENT_S")
 async def test_a_bed_whose_poll_hangs_stops_its_pump_and_comes_back(monkeypatch: Any) -> None:
     room = Room()
     sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
@@ -330,6 +336,7 @@ async def test_a_bed_whose_poll_hangs_stops_its_pump_and_comes_back(monkeypatch:
         assert well.phase == "running"
 
 
+@pytest.mark.shows("S16", "within:SILENT_S")
 @pytest.mark.parametrize("how", ["plugged out", "mute", "delayed", "noisy", "loop"])
 async def test_a_bad_line_or_a_gap_of_the_loop_is_no_silent_bed(how: str) -> None:
     bed = Bedside(Room())
