@@ -40,6 +40,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }
 NAMES = {"min": "max", "max": "min", "ROUND_FLOOR": "ROUND_CEILING", "ROUND_CEILING": "ROUND_FLOOR"}
 ANY_NUMBER_OF_ARGUMENTS = {"clear", "_to"}  # elsewhere a missing argument is only a TypeError, which proves nothing
+LONG = 90  # characters; a longer text is cut where it names a mutation
 SKIPPED = (ast.Import, ast.ImportFrom, ast.Assert, ast.Raise, ast.JoinedStr)
 TELLING = (ast.Call, ast.Compare, ast.BinOp, ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.stmt)
 
@@ -183,12 +184,30 @@ def _nothing_that_runs(node: ast.AST) -> bool:
 def _told(place: Place, node: ast.AST, new: ast.AST, words: str, teller: ast.AST | None) -> tuple[str, str]:
     """The change in words: before and after."""
     if words:
-        return _text(node), words
+        return _around(_text(node), 0, 0), words
     if teller is node or teller is None:
-        return _text(node), _text(new)
+        return _where_they_differ(_text(node), _text(new))
     before = _text(teller)
     with place.holding(new):
-        return before, _text(teller)
+        return _where_they_differ(before, _text(teller))
+
+
+def _where_they_differ(before: str, after: str) -> tuple[str, str]:
+    """Both, the long ones cut to what is around the difference."""
+    same = _same_beginning(before, after)
+    same_end = _same_beginning(before[same:][::-1], after[same:][::-1])
+    return _around(before, same, len(before) - same_end), _around(after, same, len(after) - same_end)
+
+
+def _same_beginning(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _around(text: str, first: int, last: int) -> str:
+    if len(text) <= LONG:
+        return text
+    begin, end = max(0, first - LONG // 3), last + LONG // 3
+    return f"{'...' if begin else ''}{text[begin:end]}{'...' if end < len(text) else ''}"
 
 
 def _text(node: ast.AST) -> str:

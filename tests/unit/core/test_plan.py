@@ -99,6 +99,61 @@ def test_a_plan_is_continued_from_its_very_start() -> None:
     assert PLAN.continued_at(MlPerHour(30), 0.0, Ml(0)).rate_at(0) == MlPerHour(30)
 
 
+THREE_STEPS = (Portion(600, Decimal("0.2")), Portion(900, Decimal("0.5")), Portion(1200, Decimal("0.3")))
+
+
+def test_each_of_three_steps_begins_where_the_one_before_ended() -> None:
+    """7 mL in 600 s, 17.5 mL in 900 s, 10.5 mL in 1200 s."""
+    made = plan(portions=THREE_STEPS)
+    rates = [step.rate for step in made.steps]
+    assert [step.volume for step in made.steps] == [Ml(7), Ml("17.5"), Ml("10.5")]
+    assert rates == [MlPerHour(42), MlPerHour(70), MlPerHour("31.5")]
+    begins = (0.0, made.steps[0].seconds, made.steps[0].seconds + made.steps[1].seconds)
+    for begin, rate in zip(begins, rates, strict=True):
+        assert made.rate_at(begin) == rate
+    for end, rate in zip(begins[1:], rates[:-1], strict=True):
+        assert made.rate_at(end - 0.1) == rate
+    assert made.rate_at(made.seconds) == rates[2], "past the computed end the last step goes on"
+    assert made.volume_at(begins[2] + 10) == Ml("24.5") + rates[2].over(10)
+    assert made.next_step_after(begins[1]) == begins[2]
+    assert made.next_step_after(begins[2]) is None
+
+
+def test_the_usual_duration_is_three_quarters_of_an_hour() -> None:
+    assert prescription().steps == (Portion(2700, Decimal(1)),)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "present"),
+    [(599.0, 0), (600.0, 1), (1499.0, 1), (1500.0, 2), (2699.0, 2), (3000.0, 2)],
+)
+def test_the_step_that_lasts_longer_after_falling_behind_is_the_present_one(elapsed: float, present: int) -> None:
+    made = plan(portions=THREE_STEPS)
+    assert [step.seconds for step in made.steps] == [600, 900, 1200]
+    late = made.fallen_behind(elapsed, Ml(1))
+    past, rest, *later = late.steps
+    assert (past.seconds, past.volume) == (elapsed, Ml(1))
+    assert rest.rate == made.steps[present].rate
+    assert tuple(later) == made.steps[present + 1 :]
+    assert late.volume_at(late.seconds + 1) == made.volume
+
+
+def test_a_plan_of_one_step_falls_behind_at_its_only_rate() -> None:
+    late = PLAN.fallen_behind(0.5, Ml("0.001"))
+    assert [step.rate for step in late.steps] == [RATE, RATE]
+    assert late.steps[1].volume == Ml("34.999")
+
+
+@pytest.mark.parametrize("given", ["35", "35.001", "36"])
+def test_with_nothing_left_to_give_no_plan_falls_behind(given: str) -> None:
+    assert PLAN.fallen_behind(600, Ml(given)) is PLAN
+
+
+def test_the_last_of_the_volume_falls_behind_too() -> None:
+    late = PLAN.fallen_behind(600, Ml("34.5"))
+    assert (late.steps[1].volume, late.steps[1].rate) == (Ml("0.5"), RATE)
+
+
 # --- no plan ---
 
 
@@ -117,6 +172,21 @@ def test_a_volume_above_the_largest_limit_is_no_plan() -> None:
     small = replace(FITTED, limits=Grid(Decimal("0.1"), Decimal(30), FITTED.limits.bands))
     with pytest.raises(NoPlan, match=r"35[.0]* mL is above the largest limit"):
         make_plan(prescription(), small)
+
+
+def test_the_largest_volume_and_the_highest_rate_themselves_are_a_plan() -> None:
+    most = FITTED.rates.most
+    just = replace(FITTED, limits=replace(FITTED.limits, most=Decimal(35)))
+    assert make_plan(prescription(), just).volume == Ml(35)
+    hour = prescription(dose=Mg(most), concentration=MgPerMl(1), duration_s=3600)
+    assert make_plan(hour, replace(FITTED, limits=replace(FITTED.limits, most=most))).first_rate == MlPerHour(most)
+
+
+def test_what_is_no_plan_is_told_in_words() -> None:
+    with pytest.raises(NoPlan) as error:
+        plan(portions=(Portion(1, Decimal("0.5")), Portion(1, Decimal("0.5"))))
+    assert len(error.value.reasons) == 2
+    assert str(error.value) == "; ".join(error.value.reasons)
 
 
 @pytest.mark.shows("H2")

@@ -25,6 +25,23 @@ def test_types_do_not_mix(one: type, other: type) -> None:
     assert len({one(1), other(1)}) == 2
 
 
+def test_quantities_of_a_kind_are_ordered_and_add_up() -> None:
+    less, more, same = Ml("1.5"), Ml(2), Ml("1.50")
+    assert less < more
+    assert more > less
+    assert less <= more
+    assert more >= less
+    assert not less < same
+    assert not less > same
+    assert less <= same <= less
+    assert less >= same >= less
+    assert not more <= less
+    assert not less >= more
+    assert less != more
+    assert less + more == Ml("3.5")
+    assert more - less == Ml("0.5")
+
+
 @pytest.mark.shows("S8")
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("value", [1.0, True, None, "", "a", "1,5", float("nan"), "NaN", "Infinity", Decimal("NaN")])
@@ -63,6 +80,13 @@ def test_what_a_rate_gives_is_rounded_up_never_down(rate: Decimal, seconds: floa
 def test_over_and_seconds_for_are_each_others_inverse(rate: Decimal, volume: Decimal) -> None:
     seconds = MlPerHour(rate).seconds_for(Ml(volume))
     assert float(MlPerHour(rate).over(seconds).value) == pytest.approx(float(volume), abs=1e-5, rel=1e-9)
+
+
+def test_a_volume_given_is_told_to_a_thousandth_of_a_microlitre() -> None:
+    assert MlPerHour(1).over(0.0036) == Ml("0.000001")
+    assert MlPerHour(1).over(0.001) == Ml("0.000001"), "rounded up"
+    assert MlPerHour(3600).over(1.5) == Ml("1.5")
+    assert MlPerHour(1).over(0.0000004) == Ml(0), "shorter than half a microsecond is no time"
 
 
 def test_a_rate_of_nothing_never_gives_a_volume() -> None:
