@@ -158,11 +158,7 @@ async def test_fed_while_idle_running_paused_and_blind(manager: Manager) -> None
         assert "bed_failed" not in bed.raised
 
 
-<<<<<<< HEAD
 @pytest.mark.shows("S16", "H49", "H52")
-=======
-@pytest.mark.shows("S16")
->>>>>>> d1812e5 (wip)
 async def test_a_bed_that_stands_silently_ends_the_feeding_at_once(manager: Manager, monkeypatch: Any) -> None:
     room = Room()
     sick, well = Bedside(room, "sick"), Bedside(room, "well", address=1)
