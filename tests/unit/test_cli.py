@@ -118,6 +118,61 @@ def test_steps_are_planned_one_after_the_other(capsys: pytest.CaptureFixture[str
     assert call(["plan", "--driver", "newera", *USUAL, "--step", "15"]) == USAGE
 
 
+def test_a_whole_prescription_is_judged_on_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--driver", "newera", *WHOLE]) == DONE
+    said = " ".join(capsys.readouterr().out.split())
+    assert "weight 70 kg and again 70 kg" in said
+    assert "first session of this patient: the one who plans and C. Weber" in said
+    assert re.search("drug library 2026-11-example, sha256 [0-9a-f]{16}", said)
+    assert "not judged" not in said
+    assert call(["plan", "--driver", "newera", *WHOLE[:3], "71kg"]) == REFUSED
+    assert "REFUSED by: weight twice" in " ".join(capsys.readouterr().out.split())
+
+
+def test_on_paper_it_is_said_that_nothing_was_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--driver", "newera", *USUAL]) == DONE
+    assert "was not given, so it was not judged" in " ".join(capsys.readouterr().out.split())
+
+
+ANSWERS = [
+    "--weight-again", "154lb", "--drug-mg", "50", "--final-ml", "50", "--age", "unknown", "--sex", "other",
+    "--liver", "not done", "--other-drugs", "ssri, opioid", "--psychiatric", "not done", "--bp", "not measured",
+    "--hr", "71", "--spo2", "not measured", "--session-number", "11", "--days-since-last", "1",
+]  # fmt: skip
+
+
+def test_each_option_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--driver", "newera", *USUAL, *ANSWERS, "--json"]) == REFUSED
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["refused_by"]) == {
+        "first session", "age and sex", "liver tests", "other drugs", "psychiatric evaluation", "baseline vitals",
+        "session number", "days since last", "journal",
+    }  # fmt: skip
+    texts = {limit["name"]: limit["text"] for limit in told["limits"]}
+    assert texts["baseline vitals"].startswith("baseline vitals: blood pressure, SpO2 not measured")
+    assert texts["weight twice"] == "weight 70 kg and again 154 lb"
+    assert "opioid flagged" in texts["other drugs"]
+
+
+def test_how_to_pass_is_said_for_what_can_be_passed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["plan", "--driver", "newera", *USUAL, *ANSWERS]) == REFUSED
+    said = capsys.readouterr().out
+    assert "--second-person NAME" in said
+    assert "--override-by NAME" in said
+
+
+def test_a_file_says_when_and_by_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "config/prescription.toml").read_text()
+    late = tmp_path / "late.toml"
+    late.write_text(text.replace("2026-01-12T08:00:00Z", "2926-01-12T08:00:00Z"))
+    assert call(["plan", "--driver", "newera", "--file", str(late), *WHOLE[2:]]) == REFUSED
+    assert "checks.liver.at: 2926-01-12T08:00:00.000Z is after the request" in " ".join(capsys.readouterr().err.split())
+    naked = tmp_path / "naked.toml"
+    naked.write_text(text.replace("2026-01-12T08:00:00Z", "2026-01-12T08:00:00"))
+    assert call(["plan", "--driver", "newera", "--file", str(naked), *WHOLE[2:]]) == REFUSED
+    assert "has no time zone" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_pump_without_watchdog_is_said_to_run_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = written(tmp_path, settings='[bed.one.pump.settings]\nmode = "basic"\n')
     assert call(["plan", "--config", str(config), *USUAL]) == DONE

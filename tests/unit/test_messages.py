@@ -51,6 +51,19 @@ PLAN = {
         "course": {"session_number": "unknown", "days_since_last": 3},
     },
 }
+VITALS = {"sbp_mmhg": 124, "dbp_mmhg": 78, "hr_bpm": 71, "spo2_pct": 98}
+
+
+def without(name: str) -> dict[str, object]:
+    return {each: value for each, value in PLAN.items() if each != name}
+
+
+def checked(**changes: object) -> dict[str, object]:
+    """The plan with other answers; `...` leaves a group out."""
+    groups = {**PLAN["checks"], **changes}  # type: ignore[dict-item]
+    return PLAN | {"checks": {name: group for name, group in groups.items() if group is not ...}}
+
+
 ARGS: dict[str, dict[str, object]] = {
     "session.plan": PLAN,
     "session.arm": {"patient_ref": "p-17", "checklist": ["air-purged"]},
@@ -369,6 +382,31 @@ def test_numbers_are_exact_whether_written_as_number_or_as_text() -> None:
         ("session.plan", PLAN | {"steps": [{"duration_min": 1}]}, "args.steps.0: give one of share_pct and rate_ml_h"),
         ("session.plan", PLAN | {"container": CONTAINER | {"kind": "bottle"}}, "args.container.kind: "),
         ("session.plan", PLAN | {"override": {"by": "Dr. A"}}, "args.override.reason: missing"),
+        ("session.plan", without("weight_again"), "args.weight_again: missing"),
+        ("session.plan", without("preparation"), "args.preparation: missing"),
+        ("session.plan", without("checks"), "args.checks: missing"),
+        ("session.plan", checked(liver=...), "args.checks.liver: missing"),
+        ("session.plan", checked(liver={"result": "fine"}), "args.checks.liver.result: Input should be 'normal', 'abn"),
+        ("session.plan", checked(person={"age_years": "old", "sex": "male"}), 'from 0 to 130 or "unknown"'),
+        ("session.plan", checked(person={"age_years": 131, "sex": "male"}), "args.checks.person.age_years: must be a "),
+        (
+            "session.plan",
+            checked(person={"age_years": True, "sex": "male"}),
+            "args.checks.person.age_years: must be a ",
+        ),
+        ("session.plan", checked(vitals=VITALS | {"sbp_mmhg": 78}), "sbp_mmhg 78 must be above dbp_mmhg 78"),
+        ("session.plan", checked(vitals=VITALS | {"spo2_pct": 101}), 'from 0 to 100 or "not measured"'),
+        ("session.plan", checked(course={"session_number": 0, "days_since_last": 1}), "course.session_number: must be"),
+        ("session.plan", checked(course={"session_number": 1, "days_since_last": "no"}), 'or "none" or "unknown"'),
+        ("session.plan", checked(other_drugs={"result": "checked", "classes": ["beer"]}), "there are: cyp-inhibitor, "),
+        ("session.plan", PLAN | {"weight": 70}, "args.weight: must be an object"),
+        ("session.plan", PLAN | {"weight": {"value": 70}}, "args.weight.unit: missing"),
+        (
+            "session.plan",
+            PLAN | {"weight": {"value": 70, "unit": "st"}},
+            "args.weight.unit: Input should be 'kg' or 'lb'",
+        ),
+        ("session.plan", PLAN | {"weight_kg": 70}, "args.weight_kg: unknown field; known fields: drug, weight, "),
         ("pump.stop", {"bed": "bed/1", "pump": "left"}, "args.bed: "),
         ("session.resume", {"pressure_released": "yes"}, "args.pressure_released: "),
     ],

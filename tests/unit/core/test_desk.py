@@ -12,13 +12,14 @@ import pytest
 from pumpd.bedside import views
 from pumpd.bedside.desk import CHECKLIST, EVENTS, Site, event_for, propose
 from pumpd.core import events as ev
-from pumpd.core.alarms import Board
+from pumpd.core.alarms import AudioPause, Board, Moment
+from pumpd.core.intake import Former, Noted
 from pumpd.core.state import State
 from pumpd.driver import Motion
 from pumpd.library import Syringe, load_syringes, share_file
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import STOPPING, VERBS, Confirm, Rejected, Request
-from pumpd.units import Mg, MgPerKg, Ml, MlPerHour
+from pumpd.units import Kg, Mg, MgPerKg, Ml, MlPerHour
 from tests.unit.core.world import ABLE, INFUSING, KETAMINE, PUMP, RATE, STANDING, Case
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -115,7 +116,14 @@ def refused(asked: Request, state: State | None = None, site: Site = SITE) -> Re
 
 def test_every_verb_of_a_bed_has_its_event() -> None:
     assert set(EVENTS) == set(KINDS)
-    assert set(VERBS) - set(KINDS) == {"alarm.ack", "alarm.reset", "audio.pause", "audio.resume", "snapshot"}
+    assert set(VERBS) - set(KINDS) == {
+        "alarm.ack",
+        "alarm.inactivate",
+        "alarm.reset",
+        "audio.pause",
+        "audio.resume",
+        "snapshot",
+    }
 
 
 @pytest.mark.parametrize("verb", KINDS)
@@ -235,6 +243,40 @@ def test_a_soft_limit_is_passed_with_name_and_reason() -> None:
 
 
 @pytest.mark.shows("S14")
+def test_the_lower_of_the_two_weights_makes_the_plan() -> None:
+    event = judge(request("session.plan", plan_args(weight_again={"value": 154, "unit": "lb"})))
+    assert isinstance(event, ev.PlanOrdered)
+    assert event.plan.prescription.weight == Kg("69.853")
+    assert event.plan.volume < Ml(35)
+
+
+def test_each_item_says_who_and_when_or_it_is_the_sender_now() -> None:
+    checks = {**USUAL["checks"], "liver": {"result": "normal", "by": "Dr. A", "at": "2026-01-30T10:00:00+02:00"}}
+    event = judge(request("session.plan", plan_args(checks=checks)))
+    assert isinstance(event, ev.PlanOrdered)
+    assert event.intake is not None
+    assert event.intake.liver.noted == Noted("Dr. A", "2026-01-30T08:00:00.000Z")
+    assert event.intake.vitals.noted == Noted("nurse-1", "2026-01-31T09:30:00.000Z")
+    assert event.intake.course.first
+    assert event.plan.prescription.session_number == 1
+
+
+def test_nothing_was_checked_in_the_future() -> None:
+    checks = {**USUAL["checks"], "liver": {"result": "normal", "at": "2026-01-31T09:30:01Z"}}
+    error = refused(request("session.plan", plan_args(checks=checks)))
+    assert error.reason == "malformed"
+    assert "args.checks.liver.at: 2026-01-31T09:30:01.000Z is after the request itself" in error.text
+
+
+def test_what_the_journal_knows_is_held_against_what_is_said() -> None:
+    asked = request("session.plan", plan_args(second_person=None))
+    former = Former("s-0", Kg(70), 1, 3, 1)
+    with pytest.raises(Rejected) as error:
+        event_for(asked, State(), SITE, lambda: "new", "ok", former)
+    assert "session 1 is entered but the journal's last one was number 1" in error.value.text
+    assert error.value.findings, "the answer can show each finding"
+
+
 def test_an_unverified_syringe_is_for_the_simulator_only() -> None:
     real = replace(SITE, simulated=False)
     assert "is not verified" in refused(request("session.plan"), site=real).text
@@ -367,8 +409,8 @@ def test_what_can_be_confirmed_now_is_offered() -> None:
 
 @pytest.mark.shows("H21")
 def test_an_alarm_is_shown_with_its_catalogue() -> None:
-    board = Board().raise_("no_flow", "one-pump", "s-1", "2026-01-31T09:30:00.000Z", "id-1")
-    body = views.alarm(board.alarms[0], "one", paused_until=NOW, paused_by="nurse")
+    board = Board().raise_("no_flow", "one-pump", "s-1", Moment(1.0, "2026-01-31T09:30:00.000Z"), "id-1", 1)
+    body = views.alarm(board.alarms[0], "one", AudioPause(60.0, "nurse"), 1.0, NOW)
     valid(body)
     assert (body.priority, body.kind, body.condition, body.inactivation) == (
         "high",

@@ -7,7 +7,17 @@ from decimal import Decimal
 
 import pytest
 
-from pumpd.core.limits import CODE_MAX_RATE, Level, Override, Span, broken, check, rate_ceiling
+from pumpd.core.limits import (
+    CODE_MAX_RATE,
+    DrugLimits,
+    Finding,
+    Level,
+    Override,
+    Span,
+    broken,
+    check,
+    rate_ceiling,
+)
 from pumpd.core.plan import Plan, Portion, make_plan
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 from tests.unit.core.world import FITTED, KETAMINE, PLAN, SYRINGE, plan, prescription
@@ -95,6 +105,70 @@ def test_a_low_rate_is_warned_of_not_refused(dose: str, warned: bool) -> None:
     limits = replace(KETAMINE, concentrations_soft=(Decimal(10),))
     made = plan(dose=Mg(dose), concentration=MgPerMl(10))
     assert ("low rate" in {each.name for each in check(made, limits, PUMP_MAX)}) is warned
+
+
+# --- what is to be noticed (docs/clinical.md) ---
+
+SITES_10 = replace(KETAMINE, concentrations_soft=(Decimal(10),))
+
+
+def told(made: Plan, limits: DrugLimits = KETAMINE) -> dict[str, str]:
+    return {each.name: each.text for each in check(made, limits, PUMP_MAX)}
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_ten_mg_per_ml_is_always_soft_and_says_what_an_occlusion_would_release(usual: bool) -> None:
+    listed = replace(KETAMINE, concentrations_mg_ml=(Decimal(1), Decimal(10))) if usual else SITES_10
+    made = plan(concentration=MgPerMl(10))
+    found = {each.name: each for each in check(made, listed, PUMP_MAX)}
+    assert found["concentration"].level is SOFT
+    assert "1.15 mL that an occlusion may release would be 11.5 mg, 33 % of the dose" in found["concentration"].text
+    assert found["vial"].level is Level.WARN
+    assert broken(tuple(found.values()), None) == (found["concentration"],)
+    assert broken(tuple(found.values()), NAMED) == ()
+
+
+@pytest.mark.parametrize("concentration", ["10.1", "50", "100"])
+def test_above_ten_mg_per_ml_is_refused_by_the_code_whatever_a_file_says(concentration: str) -> None:
+    listed = replace(KETAMINE, concentrations_mg_ml=(Decimal(concentration),), concentrations_soft=())
+    container = replace(SYRINGE, fill=Ml(50))
+    made = plan(concentration=MgPerMl(concentration), container=container)
+    assert {each.name: each.level for each in check(made, listed, PUMP_MAX)}["concentration"] is HARD
+    assert "above the code limit 10" in told(made, listed)["concentration"]
+
+
+@pytest.mark.parametrize(("concentration", "warned"), [(1, False), (2, False), (10, True), (50, True), (100, True)])
+def test_the_strength_of_a_vial_is_noticed(concentration: int, warned: bool) -> None:
+    assert ("vial" in told(plan(concentration=MgPerMl(concentration)), SITES_10)) is warned
+
+
+def test_rounding_the_rate_is_noticed_when_it_moves_the_end() -> None:
+    coarse = replace(FITTED, rates=replace(FITTED.rates, bands=((Decimal(10000), Decimal("0.1")),)))
+    made = make_plan(prescription(dose=Mg("34.8"), duration_s=2700), coarse)  # exactly 46.4
+    assert levels(made)["rounding"] is MET
+    later = make_plan(prescription(dose=Mg("34.86"), duration_s=2700), coarse)  # 46.48 -> 46.4: 0.17 %
+    assert levels(later)["rounding"] is Level.WARN
+    assert "the volume ends it, not the time" in told(later)["rounding"]
+
+
+def test_a_hundred_kilograms_fill_a_syringe_of_fifty() -> None:
+    """At 1 mg/mL: the dose fits, what fills the line does not; a heavier patient's dose does not fit at all."""
+    fifty = replace(SYRINGE, size=Ml(50), fill=Ml(50))
+    assert levels(plan(weight=Kg(98), container=fifty))["container"] is MET
+    assert levels(plan(weight=Kg(100), container=fifty))["container"] is Level.WARN
+    assert levels(plan(weight=Kg(101), container=fifty))["container"] is HARD
+
+
+def test_a_mass_rate_ten_times_too_low_is_refused() -> None:
+    slow = {"dose": MgPerKg("0.1"), "container": BIG}
+    assert levels(plan(**slow, duration_s=3600))["mass rate"] is MET
+    assert levels(plan(**slow, duration_s=3601))["mass rate"] is HARD
+
+
+def test_no_override_stands_in_for_a_second_person() -> None:
+    alone = (Finding("first session", Level.SECOND, "needs two"), Finding("weight", SOFT, "soft"))
+    assert broken(alone, NAMED) == alone[:1]
+    assert broken(alone, None) == alone
 
 
 # --- soft and hard ---
