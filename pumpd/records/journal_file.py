@@ -103,15 +103,16 @@ class Reader:
         self._db.close()
 
     def rows(self, session_id: str | None = None, bed: str | None = None, since: int = 0) -> Iterator[Row]:
-        """Rows with a seq above `since`, oldest first; of one session or one bed, where named.
+        """Rows with a seq above `since`, oldest first; of one session or one bed, where named ("" names none).
 
         They come as they stand in the file, damaged or not; `chain.walk` judges them. Raises sqlite3.Error.
         """
         where, values = "seq > ?", list[str]()
         if session_id is not None:
-            where, values = where + " AND session_id = ?", [*values, session_id]
+            where, values = where + " AND session_id = ? AND session_id <> ''", [*values, session_id]
         if bed is not None:
-            where, values = where + " AND bed = ? AND bed <> ''", [*values, bed]
+            indexed = "+" if session_id else ""  # a session has fewer rows than a bed: let its index lead
+            where, values = where + f" AND {indexed}bed = ? AND bed <> ''", [*values, bed]
         select = f"SELECT * FROM journal WHERE {where} ORDER BY seq LIMIT {PAGE}"
         while True:
             page, failed = self._page(select, (since, *values))
@@ -138,7 +139,8 @@ class Reader:
     def last_session(self, bed: str) -> str | None:
         """The id of the bed's newest session, ended or not; None when it never had one."""
         found = self._db.execute(
-            "SELECT session_id FROM journal WHERE bed = ? AND session_id <> '' ORDER BY seq DESC LIMIT 1", (bed,)
+            "SELECT session_id FROM journal WHERE bed = ? AND bed <> '' AND session_id <> '' ORDER BY seq DESC LIMIT 1",
+            (bed,),
         ).fetchone()
         return found[0] if found else None
 

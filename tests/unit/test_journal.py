@@ -379,6 +379,23 @@ def test_rows_are_chosen_by_session_bed_and_place(path: Path) -> None:
 
 
 @pytest.mark.shows("S12")
+def test_what_a_start_asks_for_is_found_without_reading_the_whole_journal(path: Path) -> None:
+    with closing(Journal(path, BOOT, threaded=False)) as journal:
+        for number in range(20_000):
+            journal.append("event", f"{number}", bed="one", session_id=f"s{number // 5000}", ts=TS, wire=0.0)
+        journal.append("PlanOrdered", "{}", bed="two", session_id="s9", ts=TS, wire=0.0)
+        db, steps = _db(journal), list[None]()
+        list(journal.rows(since=20_000))
+        db.set_progress_handler(lambda: steps.append(None), 1000)  # every thousand steps of the machine inside
+        assert journal.last_session("two") == "s9"
+        assert journal.last_session("three") is None
+        assert next(journal.rows(session_id="s9", bed="two")).seq == 20_001
+        assert [row.session_id for row in journal.rows(session_id="s3", bed="one", since=19_990)] == ["s3"] * 10
+        assert len(list(journal.plans_and_starts())) == 1
+        assert len(steps) <= 3
+        db.set_progress_handler(None, 0)
+
+
 def test_command_ids_are_remembered_over_a_restart_and_forgotten_after_their_time(path: Path) -> None:
     with closing(Journal(path, BOOT, threaded=False)) as journal:
         journal.remember("cmd-1", "done", until=1000.0)
