@@ -22,6 +22,7 @@ from pumpd.daemon import DISK_LOW_MB
 from pumpd.records.chain import check
 from pumpd.records.journal import BEGUN, Journal, Reader
 from pumpd.records.recall import recall
+from pumpd.records.store import Store
 from pumpd.records.takeover import take_over
 from simulator.device import Device
 from tests.conftest import seed
@@ -118,14 +119,29 @@ async def test_a_full_disk_is_an_alarm_and_what_waited_is_written_when_there_is_
 
 
 @pytest.mark.shows("raised:disk_low", "over:disk_low", "S9")
-async def test_a_disk_that_is_nearly_full_is_said_before_it_is(tmp_path: Path) -> None:
+async def test_a_disk_that_is_nearly_full_is_said_before_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = [DISK_LOW_MB]
+    monkeypatch.setattr("pumpd.records.store.Store.free_mb", lambda _: room[0])
+    monkeypatch.setattr("pumpd.records.journal.FREE_EVERY_S", 0.1)
     async with station(tmp_path, "none") as (nurse, _):
-        await nurse.until(lambda: nurse.station.journal.free_mb is not None, 5)
-        real, nurse.station.journal.free_mb = nurse.station.journal.free_mb, DISK_LOW_MB - 1
-        assert real is not None
+        await nurse.until(lambda: nurse.station.journal.free_mb == DISK_LOW_MB, 5)
+        await asyncio.sleep(1.5)
+        assert not holds(nurse.bed.alarms.board, "disk_low")
+        room[0] -= 1
         await nurse.until(lambda: holds(nurse.bed.alarms.board, "disk_low"), 3)
-        nurse.station.journal.free_mb = DISK_LOW_MB
+        room[0] += 1
         await nurse.until(lambda: not holds(nurse.bed.alarms.board, "disk_low"), 3)
+
+
+def test_the_room_on_a_real_disk_is_looked_at_and_none_is_known_where_there_is_no_folder(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.sqlite3", "x")) as journal:
+        journal.append("note", "{}", bed="one", ts="t", wire=0.0)
+        deadline = time.monotonic() + 10
+        while journal.free_mb is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert journal.free_mb >= 0
+    assert Store(tmp_path / "gone" / "journal.sqlite3", fsync=True, commit=sqlite3.Connection.commit).free_mb() is None
 
 
 @pytest.mark.shows("S9", "S13", "H19")
@@ -228,6 +244,7 @@ WRITE_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
 from pumpd.clock import SystemClock
+from pumpd.records.store import Store
 from pumpd.records.takeover import take_over
 async def write():
     journal = take_over(Path(sys.argv[1]), SystemClock(), ["one"])
@@ -289,7 +306,7 @@ def test_on_a_disk_that_became_read_only_the_past_is_read_and_new_rows_wait(end:
         subprocess.run([sys.executable, "-c", WRITE_ONE, path, end], check=False)
         assert path.with_name(path.name + "-wal").exists() == (end == "killed")
         path.parent.chmod(0o555)
-        command = [sys.executable, "-c", NO_RIGHTS, path, tmp_path / "gone" / "journal.sqlite3"]
+        command = [sys.executable, "-c", NO_RIGHTS, str(path), str(tmp_path / "gone" / "journal.sqlite3")]
         try:
             told = subprocess.run(command, capture_output=True, check=False, text=True)
         finally:
