@@ -12,9 +12,11 @@ import aiomqtt
 import pytest
 from brokers import Mosquitto
 
+from pumpd.bedside import bed as bed_module
 from pumpd.messaging.local import LocalClient
 from pumpd.messaging.messages import TOPICS, matches
 from tests.port.station import body, mosquitto_sub, station
+from tests.scenario.test_islands import Poison
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -185,4 +187,26 @@ async def test_told_to_go_while_infusing_it_stops_the_pump_first(tmp_path: Path)
     async with station(tmp_path, "none") as (nurse, pump):
         await nurse.start_session()
         assert pump.truth()["infusing"]
+    assert not pump.truth()["infusing"]
+
+
+@pytest.mark.shows("S5", "S16")
+async def test_told_to_go_while_only_watching_a_stop_that_was_ordered_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with station(tmp_path, "none") as (nurse, pump):
+        await nurse.start_session()
+        poison = Poison(nurse.bed.state.session_id, "raises")
+        monkeypatch.setattr(bed_module, "decide", poison)
+        poison.active = True
+        await nurse.until(lambda: nurse.bed.monitor_only)
+        await nurse.until(lambda: nurse.bed.state.report is not None)
+        pump.control({"do": "press", "key": "run"})
+        assert pump.truth()["infusing"]
+        pump.control({"do": "mute"})
+        pump.control({"do": "fault", "kind": "deaf"})
+        ordered = asyncio.create_task(nurse.order("session.stop"))
+        await nurse.until(lambda: nurse.bed.onlooker.stopping)
+        asyncio.get_running_loop().call_later(1.5, pump.control, {"do": "clear_faults"})
+    ordered.cancel()
     assert not pump.truth()["infusing"]
