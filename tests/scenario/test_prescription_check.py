@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from pumpd.core.events import PlanOrdered
@@ -69,6 +70,7 @@ async def a_session(bed: Bedside, **changes: Any) -> None:
     assert (await bed.order("session.release"))["state"] == "done"
 
 
+@pytest.mark.shows("S8", "H63")
 async def test_everything_is_recorded_with_who_and_when_and_replays() -> None:
     room = Room()
     bed = Bedside(room)
@@ -91,6 +93,7 @@ async def test_everything_is_recorded_with_who_and_when_and_replays() -> None:
         assert differences == []
 
 
+@pytest.mark.shows("S8", "H48")
 async def test_the_answer_shows_every_finding_with_its_level_and_the_library() -> None:
     room = Room()
     bed = Bedside(room)
@@ -132,6 +135,7 @@ async def test_nothing_of_it_is_on_the_bus_or_in_the_log_but_in_the_answer() -> 
     assert {ack["verb"] for ack in told} == {"session.plan"}
 
 
+@pytest.mark.shows("S8", "H63")
 async def test_the_next_session_is_held_against_the_last_one(tmp_path: Path) -> None:
     room = Room(patients=Patients(), path=tmp_path / "journal.sqlite3")
     bed = Bedside(room)

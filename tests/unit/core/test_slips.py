@@ -144,6 +144,7 @@ SLIPS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+@pytest.mark.shows("S8", "H63")
 @pytest.mark.parametrize("factor", FACTORS, ids=["x10", "/10", "x60", "/60"])
 @pytest.mark.parametrize("what", SLIPS)
 @given(args=prescriptions())
@@ -153,6 +154,7 @@ def test_a_slip_in_one_figure_is_refused(what: str, factor: Decimal, args: dict[
     assert refused(slipped(args, factor, *SLIPS[what]))
 
 
+@pytest.mark.shows("S8", "H63")
 @pytest.mark.parametrize("factor", FACTORS, ids=["x10", "/10", "x60", "/60"])
 @given(args=prescriptions())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -171,6 +173,7 @@ def test_a_slip_in_the_dose_or_in_any_step_is_refused(factor: Decimal, args: dic
             assert refused(slipped(rates, factor, ("steps", number, "rate_ml_h")))
 
 
+@pytest.mark.shows("S8", "H63")
 @pytest.mark.parametrize("factor", FACTORS, ids=["x10", "/10", "x60", "/60"])
 @given(args=prescriptions())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
@@ -190,6 +193,7 @@ def at_rate(step: Step, factor: Decimal) -> Step:
     return Step(rate, step.volume, rate.seconds_for(step.volume))
 
 
+@pytest.mark.shows("S8", "H63")
 @pytest.mark.parametrize("factor", [Decimal(10), Decimal(60)])
 @pytest.mark.parametrize("elapsed_s", [1, 600, 1800, 2640])
 def test_a_slip_in_a_later_rate_that_gives_more_is_refused(factor: Decimal, elapsed_s: int) -> None:
