@@ -27,6 +27,8 @@ class Campaign:
 
 CAMPAIGNS: dict[str, Campaign] = {
     "random": Campaign("tests.campaign.random_sessions", 1000, "random sessions at one bed or two, under every fault"),
+    "broken": Campaign("tests.campaign.broken_daemons", 12, "daemons broken on purpose, which the watchers must catch"),
+    "steps": Campaign("tests.campaign.property_steps", 100_000, "steps of the session machine in any order"),
 }
 
 

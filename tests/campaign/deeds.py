@@ -20,16 +20,9 @@ CONTAINERS: list[dict[str, Any]] = [
     {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
     {"kind": "syringe", "make": "BD", "size_ml": 50, "fill_ml": 50},
 ]
-STEP_PLANS = (
-    [{"duration_min": 15, "share_pct": 20}, {"duration_min": 30, "share_pct": 80}],
-    [{"duration_min": 15, "share_pct": 50}, {"duration_min": 30, "share_pct": 50}],
-    [
-        {"duration_min": 10, "share_pct": 30},
-        {"duration_min": 5, "share_pct": 10},
-        {"duration_min": 30, "share_pct": 60},
-    ],
-)
-OFTEN = {"resume": 3, "pause": 2, "heal": 2}
+STEP_PLANS = (((15, 20), (30, 80)), ((15, 50), (30, 50)), ((10, 30), (5, 10), (30, 60)))  # minutes, share in percent
+FALLING = ((15, 50), (30, 50))
+OFTEN = {"resume": 3, "pause": 2, "calm": 4}
 FAVOUR = 12  # times as often
 WRONG_FIGURES = 0.15  # how often a person confirms something else than what is offered
 
@@ -72,12 +65,17 @@ class Deeds:
             "restore": lambda: self._order(bed, "session.restore"),
             "accept": lambda: self._order(bed, "session.accept"),
             "container": lambda: self._order(bed, "session.container", container=dice.choice(CONTAINERS)),
-            "heal": self.run.heal,
+            "calm": self._calm,
         }
         if dice.random() < 0.2 or bed.state.phase in (Phase.ENDING, Phase.OBSERVING):
             for verb in ("session.stop", "pump.stop", "session.end", "session.release"):
                 deeds[verb] = lambda verb=verb: self._order(bed, verb)
         return deeds
+
+    async def _calm(self) -> None:
+        """Nothing is broken for a while."""
+        self.run.heal()
+        await asyncio.sleep(10 + self.dice.random() * 50 * self.run.kind.pace)
 
     async def _order(self, bed: Bedside, verb: str, **args: Any) -> None:
         """Half of the orders are given without waiting for what becomes of them."""
@@ -132,8 +130,8 @@ class Deeds:
         if dice.random() < 0.9:
             self._do(bed, "new_syringe", fill_ml=50.0)
         changed: dict[str, Any] = {"patient_ref": patient, "dose_mg_per_kg": dice.choice(["0.5", "0.5", "0.4"])}
-        if dice.random() < 0.3:
-            steps = dice.choice(STEP_PLANS)
+        if dice.random() < 0.3 or run.kind.falling:
+            steps = FALLING if run.kind.falling else dice.choice(STEP_PLANS)
             changed["steps"] = [{"duration_min": minutes, "share_pct": share} for minutes, share in steps]
         planned = await bed.planned(**changed)
         run.say(f"plan -> {planned.get('state')} {planned.get('text')}")
@@ -171,8 +169,11 @@ class Deeds:
         bed.port.plug_in()
 
     async def _swap(self) -> None:
-        """Both plugs are pulled and put into the other's place, while both armed pumps are to be known again."""
+        """Both plugs go into the other's place, while both armed pumps are to be known again; or back."""
         run = self.run
+        if run.swapped:
+            run.unswap()
+            return
         known = (Phase.RUNNING, Phase.PAUSED)
         if any(bed.state.phase not in known or bed.state.ours is None for bed in run.beds):
             return
@@ -183,8 +184,6 @@ class Deeds:
         first.tap.device, second.tap.device = second.tap.device, first.tap.device
         for bed in run.beds:
             bed.port.plug_in()
-        await asyncio.sleep(self.dice.random() * 60)
-        run.unswap()
 
     # --- the pump, its power, hands at its keypad ---
 

@@ -12,7 +12,7 @@ from pumpd.core.state import Phase
 from simulator.device import Device
 from tests.bedside import Bedside
 from tests.campaign.verdicts import Figures, RuleBroken
-from tests.campaign.volumes import Volumes
+from tests.campaign.volumes import NOBODYS, Volumes
 from tests.campaign.wiretap import Context, Sent, Wiretap, judge_orders, judge_setting
 
 NOTICE_S = 8.0  # a wrong motion that is seen is ended within two polls, the retries of a bad line included
@@ -34,6 +34,8 @@ class Kind:
     hands: bool  # somebody at the keypad
     faults: bool  # the pump runs away by itself
     pace: int  # so that some sessions come to their end
+    falling: bool = False  # every plan begins fast and goes on slowly
+    same_address: bool = False  # of two pumps, told apart by their versions alone
 
     @property
     def accuracy(self) -> float:
@@ -64,6 +66,7 @@ class Checker:
         self.stalled = False  # the pump told an occlusion, and was not started since
         self.since: dict[str, float] = {}
         self.bad_at = NEVER
+        self.must_stop = False
         device.advance(wire())
         watchdog = kind.watchdog_s if kind.mode == "safe" else None
         self.volumes = Volumes(seed, figures, watchdog, kind.accuracy, 0.06 * (kind.model == "typical"), device.truth())
@@ -89,7 +92,8 @@ class Checker:
             phase=state.phase.value,
             seen=seen,
             released=state.released,
-            counting=state.volumes.last_count is not None,
+            counting=state.volumes.last_count is not None and state.phase.value not in NOBODYS,
+            halting=state.halt is not None,
             by_pump=state.hold is not None and state.hold.by_pump and state.halt is None,
             rate_ml_h=float(plan.rate_at(elapsed).value),
             plan_ml=float(plan.volume.value),
@@ -109,7 +113,19 @@ class Checker:
         answered = NEVER if self.life_ends or self.tap.device is not self.device else talk.answered_at
         clean = now - self.bad_at > GOOD_FOR_S
         self.volumes.sample(now, truth, self.context, clean=clean, answered_at=answered, raised=self._raised)
-        self.context = self.now_is()
+        was, self.context = self.context, self.now_is()
+        self._judge_latch(was, truth)
+
+    def _judge_latch(self, was: Context, truth: dict[str, Any]) -> None:
+        """A stop is owed until our pump stands; only its own motion counts, for a hand may have started it anew."""
+        forgotten = was.halting and not self.context.halting and was.session == self.context.session
+        if forgotten and self.alive and truth["infusing"] and truth["motion"]["started_by"] == "wire":
+            raise RuleBroken("R4", "the stop is forgotten, and the pump moves")
+
+    def fails(self) -> None:
+        """The bed's own logic fails just now: its pump has to be stopped (S16)."""
+        truth = self.volumes.truth
+        self.must_stop = truth["infusing"] and self.context.counting and not self.context.released
 
     def _raised(self, since: float) -> set[str]:
         return self.told | {code for code, at in self.raised_at.items() if at >= since}
@@ -128,7 +144,7 @@ class Checker:
         sent = Sent(at, text, truth, self.context, self.bed.room.journal._durable_seq, self.stalled)
         self.sent.append(sent)
         if text == "RUN":
-            self.stalled = False
+            self.stalled = self.must_stop = False
         book = self.volumes.book(self.context)
         foreign = self.tap.device is not self.device and self.context.counting
         rounding = self.kind.accuracy * self.context.plan_ml + self.volumes.slack_ml
@@ -140,6 +156,9 @@ class Checker:
     def look(self, tell: Callable[[str], None]) -> None:
         """The rules that hold at any moment, or within a time."""
         self.sample()
+        self.must_stop = self.must_stop and self.volumes.truth["infusing"] and not self.life_ends
+        good = self.wire() - self.bad_at > GOOD_FOR_S
+        self._lasting("I3", "moves on though its bed failed", self.must_stop and good, NOTICE_S)
         if not self.alive:
             self.since.clear()
             return
@@ -154,7 +173,6 @@ class Checker:
                 tell(f"ALARM {alarm.code} {dict(alarm.values)}")
         self.told = board
         seeing = state.sight.value == "seeing"
-        good = self.wire() - self.bad_at > GOOD_FOR_S
         moves = truth["infusing"] and seeing and good
         wrong = bool(state.session_id) and state.phase in WRONG and not state.released
         self._lasting("R2", f"moves while {state.phase.value}", moves and wrong, NOTICE_S)

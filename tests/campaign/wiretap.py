@@ -36,6 +36,7 @@ class Context:
     by_pump: bool = False  # paused by a hand at the pump or by its own alarm
     rate_ml_h: float = 0.0  # of the plan, now
     plan_ml: float = 0.0
+    halting: bool = False  # a stop is owed
     step_rates: tuple[float, ...] = ()
 
 
@@ -111,10 +112,10 @@ def judge_setting(sent: Sent, given_ml: float, allowed_ml: float, *, foreign: bo
         raise RuleBroken("I5", f"{sent.text}: an order to a pump that was released")
     if name == "PUR" or (name == "DIR" and value != "INF") or (name, value) == ("PF", "1"):
         raise RuleBroken("I5", f"{sent.text} is never ordered")
-    if name == "VOL" and value not in ("ML", "UL"):
-        limit = float(value)
+    if name == "RUN" or (name == "VOL" and value not in ("ML", "UL")):
+        limit = sent.truth["limit_ml"] if name == "RUN" else float(value)
         if limit == 0:
-            raise RuleBroken("I5", "VOL 0: no limit at all")
+            raise RuleBroken("I1", f"{sent.text} without any limit")
         left = context.plan_ml - given_ml + allowed_ml
         if limit > SMALLEST_ML and limit > left + TINY:
             raise RuleBroken(
@@ -205,8 +206,14 @@ def _judge_raise(one: Sent, rate: float, raises: list[_Ordered], halts: list[tup
     if order.kind in HUMAN_RAISES:
         if _number((order.event.get("confirm") or {}).get("rate")) != _number(order.what["rate"]):
             raise RuleBroken("I5", f"raised to {rate} mL/h without that rate confirmed")
-    elif not any(abs(step - rate) < TINY for step in one.context.step_rates):
+    elif not _is_next_step(one.context.step_rates, one.truth["rate_ml_h"], rate):
         raise RuleBroken("I5", f"{order.kind} raised the rate to {rate} mL/h, which is no step of the plan")
+
+
+def _is_next_step(steps: tuple[float, ...], now: float, to: float) -> bool:
+    """The plan itself goes from the one rate to the other, in this order."""
+    ends = [index for index, step in enumerate(steps) if abs(step - to) < TINY]
+    return any(abs(step - now) < TINY for index, step in enumerate(steps) if ends and index < ends[-1])
 
 
 def _judge_row(one: Sent, order: _Ordered, halts: list[tuple[int, float]]) -> None:

@@ -49,6 +49,8 @@ PLANS = {"even": PLAN, "rising": plan(portions=TWO_STEPS), "falling": plan(porti
 FATES = st.sampled_from(["done", "refused", "silent, done", "silent, not done"])
 NOBODYS = (Phase.IDLE, Phase.PLANNED)
 CONFIRMED = (ev.StartOrdered, ev.ResumeOrdered, ev.FinishOrdered)
+ENDS_MOTION = (ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered)
+LOUD = {"comms_lost_pump", "pump_not_proved", "daemon_restarted"}
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -82,6 +84,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.stopped_sessions.add(self.state.session_id)
         for effect in effects:
             self._check(event, before, effect)
+            self._check_who(event, before, effect)
         self._check_latch(event, before)
         for effect in effects:
             if isinstance(effect, ev.Halt):
@@ -110,10 +113,33 @@ class AnyOrder(RuleBasedStateMachine):
             given = self.toy.given - self.given_before
             assert effect.limit + given <= self.state.plan.volume + self.allowed or effect.limit == MINIMUM, "S1"
 
+    def _check_who(self, event: ev.Event, before: State, effect: ev.Effect) -> None:
+        """Each order has the person, or the step of the plan, that it comes from; and the right pump to go to."""
+        if isinstance(effect, ev.Halt) and not self.state.proved:
+            assert isinstance(event, ev.PumpStopOrdered | ev.OrderFailed), "S15: a stranger is stopped by persons only"
+        if not isinstance(effect, ORDERS):
+            return
+        assert not before.released or isinstance(event, ev.PlanOrdered), f"{effect} after the release"
+        if isinstance(effect, ev.Arm):
+            assert isinstance(event, ev.ArmOrdered | ev.ContainerOrdered), f"{type(event).__name__} armed the pump"
+        if isinstance(effect, ev.Release):
+            assert isinstance(event, ev.ReleaseOrdered)
+        if isinstance(effect, ev.Begin):
+            assert effect.gives_more, "S9: what gives more waits for the disk"
+            assert 0 < effect.limit.value <= self.state.plan.volume.value, "S1: no start without a limit"
+        if isinstance(effect, ev.SetRate) and effect.raises:
+            assert effect.gives_more, "S9: what gives more waits for the disk"
+        if isinstance(effect, ev.SetRate) and effect.raises and isinstance(event, ev.PumpReported):
+            assert effect.rate in {step.rate for step in self.state.plan.steps}, "no step of the plan"
+            assert event.report.rate >= before.enforced, "S2: a step raises what a hand has lowered"
+
     def _awaited(self, before: State) -> bool:
         return before.pending is not None and before.pending.order is self.order
 
     def _check_latch(self, event: ev.Event, before: State) -> None:
+        if isinstance(event, ENDS_MOTION) and before.phase in (Phase.RUNNING, Phase.RECOVERING):
+            assert self.state.halt is not None, "S5: a stop is latched from the moment it is ordered"
+            assert self.state.phase is not Phase.RUNNING, "S5: ordered to stop, and running"
         if before.halt is not None and self.state.halt is None:
             report = getattr(event, "report", None)
             assert report is not None, f"S5: {type(event).__name__} opened the latch"
@@ -373,6 +399,15 @@ class AnyOrder(RuleBasedStateMachine):
             assert running
         elif self.state.phase is not Phase.RECOVERING:
             assert not running
+
+    @invariant()
+    def blind_is_loud(self) -> None:
+        if self.state.phase in (Phase.RUNNING, Phase.RECOVERING) and self.state.sight is not Sight.SEEING:
+            assert LOUD & self.state.conditions, "S7: running unseen, and nothing tells it"
+
+    @invariant()
+    def what_was_ordered_waits_for_no_stop(self) -> None:
+        assert self.state.halt is None or self.state.pending is None, "S5: an order is on its way beside a stop"
 
     @invariant()
     def the_most_is_no_less_than_the_truth(self) -> None:
