@@ -242,7 +242,7 @@ def test_a_soft_limit_is_passed_with_name_and_reason() -> None:
     assert isinstance(judge(request("session.plan", args)), ev.PlanOrdered)
 
 
-@pytest.mark.shows("S14")
+@pytest.mark.shows("S8", "H63")
 def test_the_lower_of_the_two_weights_makes_the_plan() -> None:
     event = judge(request("session.plan", plan_args(weight_again={"value": 154, "unit": "lb"})))
     assert isinstance(event, ev.PlanOrdered)
@@ -277,6 +277,7 @@ def test_what_the_journal_knows_is_held_against_what_is_said() -> None:
     assert error.value.findings, "the answer can show each finding"
 
 
+@pytest.mark.shows("S14")
 def test_an_unverified_syringe_is_for_the_simulator_only() -> None:
     real = replace(SITE, simulated=False)
     assert "is not verified" in refused(request("session.plan"), site=real).text
