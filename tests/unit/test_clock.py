@@ -12,10 +12,13 @@ from pumpd.clock import UNKNOWN_BOOT, SystemClock, read_boot_id
 
 
 @pytest.mark.shows("S11", "H37")
-def test_wire_time_counts_suspend() -> None:
+def test_wire_time_counts_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     wire = SystemClock().wire()
     assert before <= wire <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    slept = {time.CLOCK_BOOTTIME: 4600.0, time.CLOCK_MONOTONIC: 1000.0}  # this machine may never have been suspended
+    monkeypatch.setattr(time, "clock_gettime", slept.get)
+    assert SystemClock().wire() == 4600.0
 
 
 def test_wall_time_is_utc() -> None:
