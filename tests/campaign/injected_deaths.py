@@ -40,8 +40,8 @@ from pumpd.records.recall import recall, replay
 from pumpd.records.takeover import past_of
 from simulator.device import Device
 from tests.bedside import PLANNED_ML
-from tests.campaign.life import SPEED, WATCHDOG_S, Life, Order, World, in_virtual_time, whole_life
-from tests.campaign.nurse import BEGINS, STOPS
+from tests.campaign.life import LOOK_S, SPEED, WATCHDOG_S, Life, Order, World, in_virtual_time, whole_life
+from tests.campaign.nurse import BEGINS, DIALLED_ML_H, STOPS
 from tests.campaign.verdicts import Broken
 
 RECOVERED_WITHIN_S = 2.0  # wire seconds from the port's answer to a pump that is seen and proved
@@ -51,7 +51,7 @@ VOLUME_EPS_ML = 1e-6
 FINE_SPEED = 10.0  # up to this pace a poll comes once in a second of the session, as without acceleration
 FULL_SHARE = 0.01  # so much may be missing, and the dose counts as given
 TTL_S = 5.0  # an order delivered twice by the bus comes again within it
-TOUCHES = re.compile(r"\d*(RUN|PUR|CLD|STP|DIA.|VOL.|RAT.|DIR.|FUN.|SAF.)")
+TOUCHES = re.compile(r"\d*(RUN|PUR|CLD|STP|DIA.|VOL.|RAT.|DIR.|FUN.)")
 CLEARS = re.compile(r"\d*(CLD|DIA.)")
 
 
@@ -98,6 +98,12 @@ class Past:
         """Does a lost row hold an order to the pump that waited for no disk (S9)?"""
         return any(self._orders_of(row) for row in self.rows[world.rows : world.appended])
 
+    def unseen_hand(self, world: World) -> bool:
+        """Was a rate dialled at the keypad that no row on the disk shows?"""
+        seen = any(f'"rate":"{DIALLED_ML_H:.2f} mL/h"' in row.data for row in self.rows[: world.rows])
+        panel = world.device._panel
+        return panel._live_rate.get(1, panel._at(1).rate) == DIALLED_ML_H and not seen
+
     def _orders_of(self, row: Row) -> bool:
         if row.data.find('"effects"') < 0:
             return False
@@ -119,11 +125,12 @@ class Afterlife(Life):
         self.finishes = to_the_end and not self.nobodys
         self.begins_left = self.restores_left = self.loads_left = 0  # orders of a person since the birth
         self.commands_sent = 0  # to the pump, that could change what it gives
-        self.at_death = dict(world.device.truth())
         boot = "another boot" if gap.what == "reboot" else "virtual boot"
         if gap.what != "no journal":
             past.journal_of(world, path)
         device = _another_pump(world.at, speed) if gap.what == "other pump" else copy.deepcopy(world.device)
+        device.advance(world.at)
+        self.at_death = dict(device.truth())
         super().__init__(path, seed=world.number + 2, speed=speed, boot_id=boot, device=device, chart=world.chart)
         self.orders, self.heard, self.baselines = list(world.orders), list(world.heard), list(world.baselines)
         self._rate = self._programmed()
@@ -195,8 +202,8 @@ class Afterlife(Life):
         if self.nobodys:
             self._untouched(before.phase)
             return
-        if self.recovered_s is None and self.past.lost_an_order(self.world):
-            self._stays_a_stranger()
+        if self.recovered_s is None and (self.past.lost_an_order(self.world) or self.past.unseen_hand(self.world)):
+            await self._stays_a_stranger()
             return
         self.must(
             self.recovered_s is not None and self.recovered_s < RECOVERED_WITHIN_S,
@@ -209,15 +216,17 @@ class Afterlife(Life):
         stranger = "pump_not_proved" in self.bed.alarms
         return not self.nobodys and self.recovered_s is None and not stranger
 
-    def _stays_a_stranger(self) -> None:
-        """A stop, a lower rate or a lower limit went out while the disk hung, and no row tells of it (S9).
+    async def _stays_a_stranger(self) -> None:
+        """A stop or a lower rate went out while the disk hung (S9), or a hand dialled a rate that no row tells of.
 
         Then our own pump reads as no row expects. It is not taken for ours: loud, untouched, and it stops by itself.
         """
         self.must("pump_not_proved" in self.bed.alarms, "not recognised, and no alarm says so")
+        await asyncio.sleep(WATCHDOG_S + LOOK_S)
         self.must(self.commands_sent == 0, "an order to a pump that is not proved")
+        self.must(not self.bed.truth["infusing"], "it goes on, and nobody judges it")
         self.finishes = False
-        self.ending = "not recognised after a hung disk"
+        self.ending = "not recognised, and left alone"
 
     def _deliver_twice(self) -> None:
         """The bus brings the last order that sets a pump going once more."""
