@@ -29,6 +29,8 @@ CAMPAIGNS: dict[str, Campaign] = {
     "random": Campaign("tests.campaign.random_sessions", 1000, "random sessions at one bed or two, under every fault"),
     "broken": Campaign("tests.campaign.broken_daemons", 12, "daemons broken on purpose, which the watchers must catch"),
     "steps": Campaign("tests.campaign.property_steps", 100_000, "steps of the session machine in any order"),
+    "deaths": Campaign("tests.campaign.injected_deaths", 1, "the daemon dies at every row and byte of a session"),
+    "kills": Campaign("tests.campaign.kills", 500, "the real process ended with SIGKILL, once for each seed"),
 }
 
 

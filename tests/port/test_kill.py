@@ -16,6 +16,8 @@ from pumpd.messaging.local import LocalClient
 from simulator.device import Device
 from simulator.serve import TcpPort
 from tests.bedside import PATIENT, PLAN
+from tests.campaign.kills import kill_often
+from tests.conftest import seed
 from tests.port.station import CONFIG
 
 pytestmark = pytest.mark.timeout(90)
@@ -158,3 +160,15 @@ async def test_a_second_daemon_on_the_same_data_is_refused_with_the_owner_named(
         assert second.returncode not in (0, None)
         assert daemon.process is not None
         assert str(daemon.process.pid) in said
+
+
+@pytest.mark.timeout(240)
+async def test_killed_at_random_moments_it_does_nothing_twice_forgets_nothing_and_tells_the_truth(
+    tmp_path: Path,
+) -> None:
+    """S10, a small part of `make campaign` (tests/campaign/kills.py): six kills, spread over two beds."""
+    figures = await kill_often(tmp_path, seed(), kills=6, beds=2)
+    print("\n".join(figures.lines(1.0)))
+    assert figures.broken == []
+    assert figures.kills.total() == 6
+    assert len(figures.from_answer) == 8, "each daemon came back to a proved pump"
