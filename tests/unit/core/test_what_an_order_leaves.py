@@ -77,6 +77,7 @@ def test_what_the_pump_told_before_is_over_once_it_runs() -> None:
 def test_a_resume_leaves_no_pause_and_the_first_start_as_it_was() -> None:
     case = Case().running(30)
     started = case.state.started
+    assert started == case.state.run_since
     case.feed(ev.PauseOrdered(case.by()))
     case.halted()
     case.done()
@@ -123,6 +124,29 @@ def test_a_reading_that_came_after_the_start_is_not_counted_twice() -> None:
     read = case.state.volumes
     case.feed(ev.OrderDone(case.order.number, since))
     assert case.state.volumes == read
+
+
+def test_a_start_at_the_moment_of_the_last_reading_may_give_from_then_on() -> None:
+    case = Case().starting()
+    since = case.state.volumes.at
+    case.feed(ev.OrderDone(case.order.number, since))
+    assert (case.state.volumes.at, case.state.volumes.rate_high) == (since, RATE)
+
+
+def test_a_resume_after_a_limit_that_was_not_lowered_is_loaded_and_covered_anew() -> None:
+    case = Case().running(60)
+    case.read(STANDING, RATE)
+    case.failed()
+    assert (case.state.limit_covers, case.state.ours.rate) == (False, None)
+    case.told("pump_watchdog_expired")
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    order = case.order
+    assert isinstance(order, ev.Begin)
+    case.feed(ev.OrderDone(order.number, case.now))
+    assert case.state.limit_covers
+    assert (case.state.ours.rate, case.state.ours.limit) == (RATE, order.limit)
+    assert case.state.told == ()
+    assert case.state.pending is None
 
 
 # --- a rate ---
