@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pumpd.core.catalogue import CATALOGUE, RANK
-from scripts.evidence import Test, figures, shown, sides, table
+from scripts.evidence import Test, figures, shown, table
 
 HEADS = {
     "met": ("Met", "| | requirement | how | shown by |"),
@@ -25,6 +25,17 @@ def _list(ids: Iterable[str]) -> str:
     """The tests of some ids as a cell of a table, each once."""
     tests = dict.fromkeys(test for each in ids for test in shown().get(each, ()))
     return "<br>".join(_said(test) for test in tests)
+
+
+def _two(ids: tuple[str, str], words: tuple[str, str], reasons: tuple[str, str] = ("", "")) -> str:
+    """Two things to show as one cell: the tests that show both, then those of each alone, or why there is none."""
+    first, second = (dict.fromkeys(shown().get(each, ())) for each in ids)
+    cells = [_said(test) for test in first if test in second]
+    for word, mine, others, reason in zip(words, (first, second), (second, first), reasons, strict=True):
+        alone = [_said(test) for test in mine if test not in others]
+        cells += [f"{word}: {said}" for said in alone]
+        cells += [f"{word}: not tested, {reason}"] if reason else []
+    return "<br>".join(cells)
 
 
 def _rule(width: str) -> str:
@@ -79,13 +90,13 @@ def _hazard(key: str, row: dict[str, Any]) -> str:
 
 def alarms() -> str:
     """Each alarm, the highest priority first."""
-    head = "| alarm | cause | the pump then | what to do | shown raised | shown over |"
+    head = "| alarm | cause | the pump then | what to do | shown by |"
     parts = []
     for priority in sorted(RANK, key=lambda each: -RANK[each]):
         rows = [
             f"| {entry.text} (`{code}`{', latches' if entry.latching else ''}) | {entry.cause} "
             f"| {table('alarms').get(code, {}).get('pump', '-')} | {entry.action or '-'} "
-            f"| {_list([f'raised:{code}'])} | {_list([f'over:{code}'])} |"
+            f"| {_two((f'raised:{code}', f'over:{code}'), ('raised', 'over'))} |"
             for code, entry in CATALOGUE.items()
             if entry.priority == priority
         ]
@@ -95,15 +106,14 @@ def alarms() -> str:
 
 def figure_table() -> str:
     """Each figure, and the tests on both sides of it."""
-    head = "| constant | value | why, and from where | shown on this side | and beyond |"
+    head = "| constant | value | why, and from where | shown by |"
     rows = []
     for figure in figures():
         row = table("figures")[figure.path]
-        cells = [
-            row[f"why_not_{side}"] if side in sides(row) else _list([f"{side}:{figure.name}"])
-            for side in ("within", "beyond")
-        ]
-        rows.append(f"| `{figure.path}` | {figure.value} | {figure.why} | {cells[0]} | {cells[1]} |")
+        ids = f"within:{figure.name}", f"beyond:{figure.name}"
+        reasons = row.get("why_not_within", ""), row.get("why_not_beyond", "")
+        tests = _two(ids, ("on this side", "beyond it"), reasons)
+        rows.append(f"| `{figure.path}` | {figure.value} | {figure.why} | {tests} |")
     return "\n".join([head, _rule(head), *rows])
 
 

@@ -56,7 +56,7 @@ async def test_rate_above_plan() -> None:
         assert bed.truth["infusing"]
 
 
-@pytest.mark.shows("raised:rate_not_set", "over:rate_not_set", "H4", "H19")
+@pytest.mark.shows("raised:rate_not_set", "over:rate_not_set", "H4", "H19", "H59")
 async def test_rate_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     bed = Bedside(Room())
     async with ward(bed):

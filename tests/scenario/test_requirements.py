@@ -96,6 +96,24 @@ async def test_more_than_a_thousand_faults_are_kept_over_restarts_and_none_gives
         assert all(len(row.ts) == len("2026-01-31T09:30:00.000Z") and row.boot_id for row in faults)
 
 
+@pytest.mark.shows("H45", "H55")
+async def test_a_drug_that_is_not_in_the_library_leaves_the_pump_standing_and_a_row_in_the_journal() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        refused = await bed.planned(drug="propofol")
+        assert (refused["state"], refused["reason"]) == ("rejected", "limit")
+        assert bed.phase == "idle"
+        assert any(row.kind == "Refused" and "propofol" in row.data for row in bed.room.journal.rows())
+        assert (await bed.planned())["state"] == "done"
+        (plan,) = (row.data for row in bed.room.journal.rows() if row.kind == "PlanOrdered")
+        library = bed.site.drugs["ketamine"]
+        assert library.sha256
+        assert f'"sha256":"{library.sha256}"' in plan
+        assert f'"version":"{library.version}"' in plan
+        assert '"hard_max":"1.0"' in plan, "the limits themselves"
+        assert not bed.truth["infusing"]
+
+
 @pytest.mark.shows("H57")
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("field", ["limits", "drug_library", "max_rate", "watchdog_s", "laboratory", "simulated"])

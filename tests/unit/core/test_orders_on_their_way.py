@@ -135,6 +135,7 @@ def test_an_uncertain_start_that_was_carried_out_loads_what_the_pump_must_now_re
     assert (case.state.ours.rate, case.state.ours.limit) == (RATE, limit)
 
 
+@pytest.mark.shows("H59")
 def test_a_rate_step_down_that_was_not_carried_out_is_not_forgotten() -> None:
     case = Case(plan=plan(portions=DOWN_STEPS)).running(1190)
     first = case.plan.first_rate
@@ -146,6 +147,7 @@ def test_a_rate_step_down_that_was_not_carried_out_is_not_forgotten() -> None:
     assert "rate_above_plan" in case.raised
 
 
+@pytest.mark.shows("H59", "S4")
 def test_an_uncertain_rate_that_was_carried_out_is_what_the_pump_must_read() -> None:
     case = Case().running(60)
     wanted = MlPerHour("30")
