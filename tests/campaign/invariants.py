@@ -113,6 +113,8 @@ class Checker:
         answered = NEVER if self.life_ends or self.tap.device is not self.device else talk.answered_at
         clean = now - self.bad_at > GOOD_FOR_S
         self.volumes.sample(now, truth, self.context, clean=clean, answered_at=answered, raised=self._raised)
+        if truth["infusing"] and truth["motion"]["started_by"] != "wire":
+            self.stalled = False  # somebody stood at the pump and went on
         was, self.context = self.context, self.now_is()
         self._judge_latch(was, truth)
 

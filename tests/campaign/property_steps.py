@@ -25,8 +25,8 @@ class Counted(AnyOrder):
         Counted.steps += 1
 
 
-def play(seed: int) -> None:
-    """One round. Raises what broke, with the steps that lead there printed."""
+def play(seed: int, *, shrink: bool = True) -> None:
+    """One round. Raises what broke, with the steps that lead there printed, the fewest where `shrink`."""
     machine = type("AnyOrder", (Counted,), {"_hypothesis_internal_use_seed": seed})
     run_state_machine_as_test(
         machine,
@@ -35,7 +35,7 @@ def play(seed: int) -> None:
             stateful_step_count=LONGEST,
             database=None,
             deadline=None,
-            phases=(Phase.generate, Phase.shrink),
+            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),

@@ -10,7 +10,7 @@ import os
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pumpd.core import events as ev
 from pumpd.core.session import decide
@@ -210,6 +210,53 @@ class AnyOrder(RuleBasedStateMachine):
     def answer(self, fate: str) -> None:
         self.pass_time(0.1)
         self.settle_line(fate)
+
+    # --- whole stretches, or most sequences would never see a pump run ---
+
+    @initialize(kind=st.sampled_from(sorted(PLANS)), stage=st.sampled_from(["idle", "armed", "running", "paused"]))
+    def begin(self, kind: str, stage: str) -> None:
+        if stage == "idle":
+            return
+        self.plan(kind)
+        self.arm()
+        self.answer("done")
+        assert self.state.phase is Phase.ARMED
+        if stage != "armed":
+            self.start(right=True)
+            self.answer("done")
+            assert self.state.phase is Phase.RUNNING
+        if stage == "paused":
+            self.live(31)
+            self.feed(ev.PauseOrdered(self.by()))
+            self.live(2)
+            assert self.state.phase is Phase.PAUSED
+
+    @rule(kind=st.sampled_from(sorted(PLANS)))
+    @precondition(lambda self: self.state.phase in (*NOBODYS, Phase.ENDED, Phase.ABORTED))
+    def next_patient(self, kind: str) -> None:
+        """As far as it goes: a plan, arming, a start."""
+        self.toy.stop()
+        if not self.plugged:
+            self.plug_in(5, stranger=False)
+        self.live(1)
+        self.plan(kind)
+        for order in (lambda: ev.ArmOrdered(self.by(), "p-1", (), "ok"), self._start):
+            self.feed(order())
+            self.answer("done")
+
+    def _start(self) -> ev.Event:
+        return ev.StartOrdered(self.by(), self.case.confirm())
+
+    @rule(seconds=st.sampled_from([2, 31, 700]))
+    @precondition(lambda self: self.plugged and self.state.phase in (Phase.ARMED, Phase.PAUSED))
+    def go_on(self, seconds: int) -> None:
+        """All is done as it should be."""
+        self.live(2)
+        who = self.by("prescriber")
+        resume = ev.ResumeOrdered(who, self.case.confirm(), pressure_released=True)
+        self.feed(self._start() if self.state.phase is Phase.ARMED else resume)
+        self.answer("done")
+        self.live(seconds)
 
     # --- persons ---
 
