@@ -22,6 +22,7 @@ from tests.conftest import seed
 SAMPLE = 499  # every so many-th world, some 30 of them; a prime, so that it falls on all kinds of points
 
 
+@pytest.mark.shows("S5", "S7", "S10", "S15", "H61")
 def test_a_sample_of_all_deaths_breaks_no_rule() -> None:
     figures = deaths(seed(), lambda number: number % SAMPLE == seed() % SAMPLE, SPEED, 0.3)
     print("\n".join(figures.lines()))

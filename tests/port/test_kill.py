@@ -144,6 +144,7 @@ async def test_told_to_go_it_stops_the_pump_and_the_session_can_be_resumed(tmp_p
         await daemon.stop()
 
 
+@pytest.mark.shows("S9")
 async def test_a_second_daemon_on_the_same_data_is_refused_with_the_owner_named(tmp_path: Path) -> None:
     async with pump_and_daemon(tmp_path) as (_, daemon):
         second = await asyncio.create_subprocess_exec(
@@ -162,6 +163,7 @@ async def test_a_second_daemon_on_the_same_data_is_refused_with_the_owner_named(
         assert str(daemon.process.pid) in said
 
 
+@pytest.mark.shows("S4", "S5", "S10", "H61")
 @pytest.mark.timeout(240)
 async def test_killed_at_random_moments_it_does_nothing_twice_forgets_nothing_and_tells_the_truth(
     tmp_path: Path,

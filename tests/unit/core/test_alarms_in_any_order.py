@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -160,5 +161,6 @@ def calls(alarm: Alarm, was: Alarm | None) -> bool:
     return was is None or alarm.order != was.order or RANK[alarm.priority] > RANK[was.priority]
 
 
-Station.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None, derandomize=True)
-TestStation = Station.TestCase
+@pytest.mark.shows("H14", "H24", "H31", "H43")
+class TestStation(Station.TestCase):
+    settings = settings(max_examples=150, stateful_step_count=60, deadline=None, derandomize=True)
