@@ -10,7 +10,9 @@ import argparse
 import os
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from tests.mutants.operators import mutations
@@ -22,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 TESTS = "tests/unit/core"
 MODULES = ("pumpd/core/*.py", "pumpd/units.py", "pumpd/driver.py")
 RESULTS = ROOT / ".mutants.json"
-CPU_LEAST_S = 5.0  # for a mutation that makes an endless loop; besides twice what its tests take while traced
+EFFORT_S = 10.0  # of tests for one mutation, by their time while traced, which is some three times their own
+CPU_LEAST_S = 5.0  # for a mutation that makes an endless loop; besides twice the effort
 
 
 def main() -> int:
@@ -98,11 +101,12 @@ def _judged(
 
 
 def _job(left: Left, coverage: Coverage, tests: set[str]) -> Job:
-    """The tests to try: the one that killed it last time, then the quickest first."""
+    """The tests to try: the one that killed it last time, then the quickest first, as many as EFFORT_S allows."""
     chosen = [test for test in tests if left.files is None or test.split("::")[0] in left.files]
     order = sorted(chosen, key=lambda test: (test != left.last_killer, coverage.seconds[test]))
-    limit = CPU_LEAST_S + 2 * sum(coverage.seconds[test] for test in order)
-    return Job(left.mutation, tuple(order), limit)
+    spent = list(accumulate(coverage.seconds[test] for test in order))
+    within = bisect_right(spent, EFFORT_S)
+    return Job(left.mutation, tuple(order[:within]), CPU_LEAST_S + 2 * EFFORT_S)
 
 
 if __name__ == "__main__":

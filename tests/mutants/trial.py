@@ -29,6 +29,7 @@ from tests.mutants.operators import Mutation
 
 KILLED, TIMED_OUT, SURVIVED = "killed", "timed out", "survived"
 MEMORY_MAX = 2 << 30  # an endless loop may fill a list; bytes
+KILLERS_FIRST = 8  # tests that killed earlier mutations, tried before all are collected
 MEASURE_MAX_S = 600  # CPU time of one run of all tests, traced
 OPTIONS = (
     "-q",
@@ -80,10 +81,14 @@ class Job:
     tests: tuple[str, ...]
     limit_s: float  # CPU time
 
+    def only(self, tests: Sequence[str]) -> Job:
+        """The same with these tests alone, as far as they are among its own."""
+        mine = set(self.tests)
+        return replace(self, tests=tuple(test for test in tests if test in mine))
+
     def with_first(self, tests: Sequence[str]) -> Job:
         """The same with these tests first, as far as they are among its own."""
-        mine = set(self.tests)
-        return replace(self, tests=tuple(dict.fromkeys((*(test for test in tests if test in mine), *self.tests))))
+        return replace(self, tests=tuple(dict.fromkeys((*self.only(tests).tests, *self.tests))))
 
 
 # --- in processes of their own --------------------------------------------------------------------------------------
@@ -338,8 +343,14 @@ def try_cold(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Verdict
     """Judge mutations of what runs at import. This process must not have imported any of the modules."""
 
     def work(share: Sequence[Job], out: int) -> None:
+        killers: list[str] = []  # of earlier mutations, the latest first
         for job in share:
-            verdict = _try_one_cold(job)
+            known = job.only(killers[:KILLERS_FIRST])
+            verdict = _try_one_cold(known) if known.tests else Verdict(SURVIVED)
+            if verdict.outcome == SURVIVED:
+                verdict = _try_one_cold(job)
+            if verdict.by in job.tests:
+                killers = [verdict.by, *(test for test in killers if test != verdict.by)]
             _tell(out, [job.mutation.name, [verdict.outcome, verdict.by]])
 
     return _spread(jobs, processes, work)
