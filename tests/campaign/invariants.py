@@ -138,6 +138,10 @@ class Checker:
         """An event the bed is about to decide on."""
         if isinstance(event, ev.PumpTold) and event.alarm.code == "motor_stalled" and self.context.counting:
             self.stalled = True
+        if isinstance(event, ev.PumpReported):
+            self.volumes.read()
+        if isinstance(event, ev.PumpTold) and event.alarm.code == "pump_power_lost" and self.context.counting:
+            self.volumes.power_loss_told(self.context)
         if isinstance(event, ev.PlanOrdered):
             self.stalled = False
 

@@ -40,6 +40,7 @@ class Book:
     others: float = 0.0
     against_seen: float = 0.0  # of the others: in sight, against the plan
     unseen: float = 0.0  # of the others: without sight
+    swallowed: float = 0.0  # given unseen, then the counter was lost by a power cut whose alarm a bad line swallowed
 
     @property
     def total(self) -> float:
@@ -48,7 +49,7 @@ class Book:
     @property
     def allowed(self) -> float:
         """What pumpd could not help."""
-        return self.against_seen + self.unseen
+        return self.against_seen + self.unseen + self.swallowed
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Volumes:
     truth: dict[str, Any]
     books: dict[str, Book] = field(default_factory=dict)
     episode: Episode | None = None
+    unread_ml: float = 0.0  # by our orders since the last reading
     silent_ml: float = 0.0
     silent_rate: float = 0.0
     answered_at: float = 0.0
@@ -100,6 +102,8 @@ class Volumes:
             if ml != before["plunger_ml_by"].get(who, 0.0)
         }
         self._conserve(before, truth)
+        if was.counting and not was.released:
+            self._follow_counter(moved.get("wire", 0.0), before, truth, was)
         against = was.seen and not was.released and self._against(before, was)
         for author, ml in moved.items():
             self._enter(WHO.get(author, author), ml, was, against)
@@ -124,6 +128,19 @@ class Volumes:
             book.unseen += ml
         elif against:
             book.against_seen += ml
+
+    def _follow_counter(self, ml: float, before: dict[str, Any], truth: dict[str, Any], was: Context) -> None:
+        self.unread_ml += ml
+        if truth["infused_ml"] < before["infused_ml"]:
+            self.book(was).swallowed = self.unread_ml
+
+    def read(self) -> None:
+        """A reading has come in."""
+        self.unread_ml = 0.0
+
+    def power_loss_told(self, was: Context) -> None:
+        """Nothing was swallowed."""
+        self.book(was).swallowed = 0.0
 
     def _against(self, truth: dict[str, Any], was: Context) -> bool:
         motion = truth["motion"]
