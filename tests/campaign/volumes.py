@@ -76,6 +76,7 @@ class Volumes:
     books: dict[str, Book] = field(default_factory=dict)
     episode: Episode | None = None
     unread_ml: float = 0.0  # by our orders since the last reading
+    untold_ml: float = 0.0  # of it what a counter has lost, and no alarm has told yet
     silent_ml: float = 0.0
     silent_rate: float = 0.0
     answered_at: float = 0.0
@@ -132,15 +133,17 @@ class Volumes:
     def _follow_counter(self, ml: float, before: dict[str, Any], truth: dict[str, Any], was: Context) -> None:
         self.unread_ml += ml
         if truth["infused_ml"] < before["infused_ml"]:
-            self.book(was).swallowed = self.unread_ml
+            self.book(was).swallowed += self.unread_ml
+            self.untold_ml, self.unread_ml = self.untold_ml + self.unread_ml, 0.0
 
     def read(self) -> None:
         """A reading has come in."""
-        self.unread_ml = 0.0
+        self.unread_ml = self.untold_ml = 0.0
 
     def power_loss_told(self, was: Context) -> None:
-        """Nothing was swallowed."""
-        self.book(was).swallowed = 0.0
+        """Nothing was swallowed this time."""
+        self.book(was).swallowed -= self.untold_ml
+        self.untold_ml = 0.0
 
     def _against(self, truth: dict[str, Any], was: Context) -> bool:
         motion = truth["motion"]
