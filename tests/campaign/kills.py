@@ -39,6 +39,8 @@ SPEED = 30.0  # session seconds in a second
 WATCHDOG_S = 10
 RECOVERED_WITHIN_S = 2.0  # from the pump's first answer to a daemon that has proved and read it
 BACK_WITHIN_S = 40.0  # from the start of the process, on a machine that has other work, too
+ASKED_AGAIN_S = 60.0  # a pump that is not proved is asked again after 35 s
+PLANNED_ML_H = 46.66
 VOLUME_EPS_ML = 1e-6
 CONFIG = """
 [station]
@@ -121,6 +123,7 @@ class KilledBed:
         self.orders: list[tuple[str, str]] = []  # (request, verb)
         self.done: set[str] = set()
         self.begins = 0
+        self.dialled = False  # a rate, and the daemon has not said yet that it saw it
         self.baseline = 0.0
         self.chart = Chart()
         self.story: list[str] = []
@@ -233,11 +236,20 @@ class KilledBed:
 
     async def _back(self) -> None:
         """Until the display says that the pump is seen, and proved where there is a session."""
+        put_right = False
         while not (self.shown.get("sight") == "seeing" and self.shown.get("phase") != "recovering"):
             assert self.process is not None
             self.must(self.process.returncode is None, f"the daemon ended with {self.process.returncode}")
-            self.must(time.monotonic() - self.started_at < BACK_WITHIN_S, "it does not come back")
+            patience = BACK_WITHIN_S + put_right * ASKED_AGAIN_S
+            self.must(time.monotonic() - self.started_at < patience, "it does not come back")
+            if self.dialled and self._stands("pump_not_proved"):
+                # Dialled and not seen before the kill, it cannot be told from a swapped pump: she dials it back.
+                self.dialled, put_right = False, True
+                self.device.control({"do": "set_rate", "ml_h": PLANNED_ML_H})
+                self.tell("dialled back")
             await asyncio.sleep(0.005)
+        if put_right:
+            return
         now = time.monotonic()
         self.figures.from_start.append(now - self.started_at)
         self.figures.from_answer.append(now - (self.line.answered_at or now))
@@ -325,9 +337,13 @@ class KilledBed:
                     await self._do(deed)
             await asyncio.sleep(0.1)
 
+    def _stands(self, code: str) -> bool:
+        return any(alarm["code"] == code for alarm in self.alarms or ())
+
     def _view(self) -> View:
         shown = self.shown
-        below = any(alarm["code"] == "rate_below_plan" for alarm in self.alarms or ())
+        below = self._stands("rate_below_plan")
+        self.dialled = self.dialled and not below
         seeing = shown.get("sight") == "seeing"
         can = shown.get("confirm_rate_ml_h") is not None
         elapsed, hold = shown.get("elapsed_s") or 0.0, shown.get("hold_reason") or ""
@@ -337,6 +353,7 @@ class KilledBed:
         if deed.at_the_pump:
             asked = {"dial": {"do": "set_rate", "ml_h": DIALLED_ML_H}, "stall": {"do": "stall"}}[deed.verb]
             self.device.control(asked)
+            self.dialled = self.dialled or deed.verb == "dial"
             self.line.poke()
             return
         confirm: dict[str, str] = {}

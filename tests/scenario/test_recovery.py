@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from pumpd.records.journal import Journal
 from pumpd.records.takeover import past_of
 from pumpd.testing import VirtualClock
+from simulator.device import Device
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
 
@@ -236,3 +238,29 @@ async def test_a_pump_that_waits_for_the_rest_of_a_cut_question_is_asked_again_a
         await asyncio.sleep(15)
         assert again.phase == "running"
         assert starts(again) == 0
+
+
+async def test_killed_before_the_new_diameter_was_set_another_pump_of_the_old_size_does_not_pass(
+    tmp_path: Path,
+) -> None:
+    """S15: only a diameter that was really set excuses a counter that has fallen."""
+    path = tmp_path / "journal.sqlite3"
+    other = {"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
+    bed = Bedside(journaled(path))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(1500)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await killed_after(bed, b"SAF", "session.container", container=other)
+    bed.device = Device(mode="safe")  # somebody plugs in the pump of the next bed, which also holds a BD 60
+    bed.device.advance(bed.room.clock.wire())
+    bed.device._panel.acknowledge()  # it was switched on long ago
+    again = born_again(bed, path)
+    living = asyncio.create_task(again.ward.run())
+    await asyncio.sleep(10)
+    assert "pump_not_proved" in again.alarms
+    assert again.state.sight.value == "verifying"
+    assert orders_in(again) == []
+    living.cancel()
+    with suppress(asyncio.CancelledError):
+        await living
