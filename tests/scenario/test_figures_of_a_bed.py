@@ -155,7 +155,7 @@ async def test_a_bed_that_judges_nothing_for_five_seconds_is_begun_anew(monkeypa
         await bed.until(lambda: not bed.truth["infusing"], within_s=5)
 
 
-@pytest.mark.parametrize(("blocked_s", "started"), [(DURABLE_WITHIN_S - 0.3, True), (DURABLE_WITHIN_S + 0.3, False)])
+@pytest.mark.parametrize(("blocked_s", "started"), [(DURABLE_WITHIN_S - 0.1, True), (DURABLE_WITHIN_S + 0.3, False)])
 @pytest.mark.shows("within:DURABLE_WITHIN_S", "beyond:DURABLE_WITHIN_S", "S9")
 async def test_a_start_waits_half_a_second_for_the_disk(tmp_path: Path, blocked_s: float, started: bool) -> None:
     disk = Disk()
