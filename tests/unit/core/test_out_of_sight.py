@@ -9,11 +9,12 @@ import pytest
 from pumpd.core import events as ev
 from pumpd.core.sight import differs
 from pumpd.core.state import Phase, Sight
-from pumpd.driver import Motion
+from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
 from tests.unit.core.world import INFUSING, RATE, STANDING, WHO, Case
 
 OURS = replace(WHO, rate=RATE, limit=Ml(35))
+UNTOLD = PumpReport(INFUSING, RATE, None)  # a pump that tells no counter
 
 
 def blind(case: Case, dt: float = 0.0) -> Case:
@@ -150,23 +151,17 @@ def test_unseen_it_gave_at_most_the_higher_of_the_old_rate_and_the_ordered_one(
     before = case.state.volumes
     blind(case)
     back(case, 600, rate=order)
-    case.feed(ev.PumpReported(replace(case_report(), counted=None, rate=MlPerHour(0))))
+    case.feed(ev.PumpReported(replace(UNTOLD, rate=MlPerHour(0))))
     assert case.state.sight is Sight.SEEING
     assert case.state.volumes.high == before.high + rate.over(600)
     assert case.state.volumes.low == before.low
-
-
-def case_report():  # type: ignore[no-untyped-def]
-    from pumpd.driver import PumpReport
-
-    return PumpReport(INFUSING, RATE, Ml(0))
 
 
 def test_a_standing_pump_that_was_set_to_a_rate_may_have_been_started_at_it() -> None:
     case = Case().paused()
     before = case.state.volumes
     back(blind(case), 600)
-    case.feed(ev.PumpReported(replace(case_report(), motion=STANDING, counted=None)))
+    case.feed(ev.PumpReported(replace(UNTOLD, motion=STANDING)))
     assert case.state.volumes.high == before.high + RATE.over(case.now - before.at)
 
 
@@ -176,7 +171,7 @@ def test_after_a_reboot_it_may_have_given_what_its_own_limit_let_through() -> No
     before = case.state.volumes
     case.feed(ev.Restarted(True))
     back(case)
-    case.feed(ev.PumpReported(replace(case_report(), motion=STANDING, counted=None)))
+    case.feed(ev.PumpReported(replace(UNTOLD, motion=STANDING)))
     assert case.state.volumes.high == before.high + case.plan.volume
 
 
