@@ -18,7 +18,6 @@ from tests.unit.core.world import (
     MINIMUM,
     PLAN,
     RATE,
-    SOFTLY,
     STANDING,
     SYRINGE,
     TWO_STEPS,
