@@ -241,18 +241,34 @@ class NewEraPump:
         """STP until the counter's answer says that the pump stands; it gives state and counter only."""
         # What STP answers is not believed: it may be the late answer to an older question, or an alarm in place of the
         # deed. DIS is asked instead of the bare status because its answer cannot be mistaken for one to STP.
-        seen = ""
+        seen, known = "", self._framer.framing
         for _ in range(STOP_TRIES):
-            yield self._question("STP")
+            yield from self._order_stop()
             try:
                 status, counted = yield from self._counted()
             except (Alarmed, Garbled) as problem:
                 seen = str(problem)
                 continue
+            except Silent:
+                self._framer.framing = known  # found out by the answer to STP alone, which is not believed
+                raise
             if MOTIONS[status] is Motion.STANDING:
                 return PumpReport(Motion.STANDING, counted=counted)
             seen = MOTIONS[status].value
         raise Garbled(f"STP was sent {STOP_TRIES} times; the pump was not seen standing (last: {seen})")
+
+    def _order_stop(self) -> Dialogue[None]:
+        """STP in the pump's mode, or in both where it is not known."""
+        # Safe packets are proved to be understood in Basic mode for SAF only; and what a cut line has left in the
+        # buffer of a pump in Basic mode is ended by CR alone.
+        if self._framer.framing is not None:
+            yield self._question("STP")
+            return
+        try:
+            yield Ask(safe_packet(f"{self._address}STP"), REPLY_TIMEOUT_S, tries=1)
+        except Silent:
+            yield Ask(f"{self._address}STP".encode("ascii") + CR, REPLY_TIMEOUT_S, tries=1)
+        self._framer.framing = self._framer.heard
 
     def set_rate(self, rate: MlPerHour) -> Dialogue[MlPerHour]:
         """A bare number in the pump's own unit. Raises Refused when that unit is not MH."""

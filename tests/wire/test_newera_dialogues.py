@@ -479,6 +479,19 @@ def test_stop_needs_no_connect_before_it() -> None:
     assert rehearsed(lambda pump: pump.stop(), STOP, pump=DRIVER.open({})).motion is Motion.STANDING
 
 
+def test_a_pump_whose_mode_is_not_known_is_stopped_in_both() -> None:
+    script = [(safe("0STP"), None), (b"0STP\r", basic("00P")), (b"0DIS\r", basic("00PI0.120W0.000ML"))]
+    stopped = rehearsed(lambda pump: pump.stop(), script, pump=DRIVER.open({"mode": "basic"}))
+    assert stopped == PumpReport(Motion.STANDING, counted=Ml("0.12"))
+
+
+def test_a_mode_that_only_the_answer_to_stp_has_told_is_not_believed_after_silence() -> None:
+    pump = DRIVER.open({"mode": "basic"})
+    for _ in range(2):
+        with pytest.raises(Silent):
+            rehearsed(lambda pump: pump.stop(), [(safe("0STP"), safe("00P")), (safe("0DIS"), None)], pump=pump)
+
+
 @pytest.mark.shows("S4", "H59")
 def test_set_rate_sends_a_bare_number_and_gives_what_is_read() -> None:
     assert rehearsed(set_rate, SET_RATE) == MlPerHour(20)
