@@ -40,9 +40,9 @@ def main() -> int:
     wanted = parser.parse_args()
     results = _results(paths)
     chosen = [
-        path
-        for name, path in paths.items()
-        if name in (wanted.module or paths) and (not wanted.changed or results.source_changed(name, str(path)))
+        paths[name]
+        for name in wanted.module or paths
+        if not wanted.changed or results.source_changed(name, str(paths[name]))
     ]
     found = {path.stem: mutations(_dotted(path), str(path.resolve()), path.read_text()) for path in chosen}
     left = {name: [each for each in map(results.left, module) if each is not None] for name, module in found.items()}
@@ -55,7 +55,8 @@ def main() -> int:
         print(f"{name}: {len(verdicts)} tried, {time.monotonic() - began:.0f} s so far", flush=True)
     verdicts = {mutation.name: results.verdict(mutation) for module in found.values() for mutation in module}
     good = print_table(found, verdicts)
-    wrong = complaints(found, verdicts)
+    wrong = [f"fails without any mutation, and was left out: {test}" for test in coverage.failing]
+    wrong += complaints(found, verdicts)
     print(*wrong, sep="\n")
     return 0 if good and not wrong else 1
 

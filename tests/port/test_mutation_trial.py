@@ -47,7 +47,7 @@ coverage = measure("tests", None, frozenset({path}))
 warm = [Job(each, tuple(coverage.of(each)), 1.0) for each in found if each.chain]
 cold = [Job(each, tuple(coverage.seconds), 5.0) for each in found if not each.chain]
 tried = [*try_warm(warm, "tests", frozenset({path}), 2), *try_cold(cold, 1)]
-print(json.dumps({name: verdict.outcome for name, verdict in tried}))
+print(json.dumps({"failing": coverage.failing} | {name: verdict.outcome for name, verdict in tried}))
 """
 
 
@@ -78,7 +78,10 @@ def test_what_a_test_notices_is_killed_and_what_none_does_survives(project: Path
 
 
 def test_nothing_is_judged_by_tests_that_fail_anyway(project: Path) -> None:
-    (project / "tests" / "test_toy.py").write_text(TESTS + "\ndef test_wrong():\n    assert toy.small(9)\n")
+    (project / "tests" / "test_toy.py").write_text(TESTS + "\ndef test_wrong():\n    assert toy.unseen(1) == 3\n")
     done = _try(project)
-    assert done.returncode == 1
-    assert "test_wrong fails without any mutation" in done.stderr
+    assert done.returncode == 0, done.stderr
+    verdicts = json.loads(done.stdout)
+    assert verdicts["failing"] == ["tests/test_toy.py::test_wrong"]
+    assert verdicts["toy.unseen: value + 1 => value - 1"] == "survived"
+    assert verdicts["toy.small: value <= LIMIT => value < LIMIT"] == "killed"
