@@ -22,7 +22,6 @@ def for_ever() -> None:
         pass
 
 
-@pytest.mark.shows("beyond:THINK_MAX_S", "S16", "H52")
 def user_s() -> float:
     """Seconds of computing of this process, without those of the kernel: what the timer of a budget counts."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_utime
@@ -35,6 +34,7 @@ def think(seconds: float) -> str:
     return "done"
 
 
+@pytest.mark.shows("beyond:THINK_MAX_S", "S16", "H52")
 def test_an_endless_thought_is_interrupted_within_its_budget() -> None:
     began = user_s()
     with pytest.raises(ThoughtTooLong):
