@@ -32,7 +32,7 @@ from tests.campaign.surroundings import Disk, JumpyClock, ShakySink, ShortMemory
 from tests.campaign.verdicts import Figures, RuleBroken
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # what is tested is no disk's pace
-LOOK_S = 0.25  # between two looks of the watcher
+LOOK_S = 0.5  # between two looks of the watcher
 FINAL_S = 60.0  # after all faults are gone
 STEPS = 40
 TOLD_LINES = 110

@@ -51,7 +51,7 @@ class Figures:
     def measured(self, name: str, value: float, bound: float, seed: int) -> None:
         """Keep it if it used up more of its bound than any before."""
         known = self.nearest.get(name)
-        if known is None or value * known[1] > known[0] * bound:
+        if known is None or _share(value, bound) > _share(known[0], known[1]):
             self.nearest[name] = value, bound, seed
 
     def join(self, other: Figures) -> None:
@@ -69,3 +69,8 @@ class Figures:
             for name, (value, bound, seed) in sorted(self.nearest.items())
         ]
         return "\n".join(lines)
+
+
+def _share(value: float, bound: float) -> float:
+    """Of the bound; where nothing was allowed, nothing used up less than nothing."""
+    return value / bound if bound else float("inf") if value else -1.0
