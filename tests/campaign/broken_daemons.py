@@ -24,7 +24,7 @@ from pumpd.line import link
 from pumpd.line.link import Link
 from pumpd.messaging.outlet import Outlet
 from tests.campaign.invariants import Kind
-from tests.campaign.random_sessions import play
+from tests.campaign.random_sessions import play, quiet
 from tests.campaign.verdicts import RuleBroken
 
 Change = tuple[Any, str, Any]
@@ -81,6 +81,7 @@ def caught(daemon: BrokenDaemon, seed: int) -> tuple[int, str, str] | None:
 
 def campaign(seed: int, seeds: int) -> bool:
     """Each broken daemon is caught by a rule meant for it, and the whole daemon passes the same seeds."""
+    quiet()
     held = True
     for daemon in DAEMONS:
         found = caught(daemon, seed)
