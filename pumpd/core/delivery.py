@@ -157,14 +157,14 @@ def _compare_flow(turn: Turn, elapsed: float, rate: MlPerHour, report: PumpRepor
 
 
 def predicted_end(turn: Turn) -> float | None:
-    """When the plan's volume can be in at the earliest, less the time a stop takes: the moment to stop the pump.
+    """Of what runs: when the plan's volume can be in at the earliest, less the time that a stop takes.
 
     The pump's own limit would end it in the same moment; but whether that limit still counts from the start nobody can
     read off the pump (two stops and a run at its keypad between two polls begin it anew), so it is the second barrier.
     While it surely covers, the tighter of our two upper bounds is enough; else the wider one counts (S1).
     """
     state, volumes = turn.state, turn.state.volumes
-    if state.phase is not Phase.RUNNING or not volumes.rate_high:
+    if not volumes.rate_high:
         return None
     given = volumes.surely_most(turn.step) if state.limit_covers else volumes.most(turn.step)
     rest = turn.plan.volume - given
