@@ -19,6 +19,7 @@ from tests.campaign.injected_deaths import Gap, Past, Result, deaths, live_on
 from tests.campaign.life import SPEED, Life, World, in_virtual_time, whole_life
 from tests.conftest import seed
 
+pytestmark = pytest.mark.timeout(240)  # seconds of a busy machine; some 13 of its own
 SAMPLE = 499  # every so many-th world, some 30 of them; a prime, so that it falls on all kinds of points
 
 
