@@ -113,6 +113,7 @@ class Checker:
         answered = NEVER if self.life_ends or self.tap.device is not self.device else talk.answered_at
         clean = now - self.bad_at > GOOD_FOR_S
         self.volumes.sample(now, truth, self.context, clean=clean, answered_at=answered, raised=self._raised)
+        self.must_stop = self.must_stop and truth["infusing"] and not self.life_ends
         if truth["infusing"] and truth["motion"]["started_by"] != "wire":
             self.stalled = False  # somebody stood at the pump and went on
         was, self.context = self.context, self.now_is()
@@ -162,7 +163,6 @@ class Checker:
     def look(self, tell: Callable[[str], None]) -> None:
         """The rules that hold at any moment, or within a time."""
         self.sample()
-        self.must_stop = self.must_stop and self.volumes.truth["infusing"] and not self.life_ends
         good = self.wire() - self.bad_at > GOOD_FOR_S
         self._lasting("I3", "moves on though its bed failed", self.must_stop and good, NOTICE_S)
         if not self.alive:
