@@ -25,7 +25,7 @@ from pumpd.units import Ml, MlPerHour
 def on_report(turn: Turn, event: ev.PumpReported) -> None:
     """One full poll has come in."""
     report = event.report
-    if turn.state.plan is None or turn.state.phase is Phase.IDLE:
+    if turn.state.plan is None:
         turn.become(report=report)
         _without_session(turn, report, "infusing_unknown_session")
         return
@@ -169,8 +169,8 @@ def _paused(turn: Turn, report: PumpReport) -> None:
     if not report.motion.moves:
         _halted(turn)
         turn.clear("infusing_against_plan", "unplanned_function")
-        shown_differs = report.rate is not None and report.rate != state.ordered and state.limit_covers
-        if state.pending is None and (not state.limit_covers or shown_differs):
+        shown_differs = report.rate is not None and report.rate != state.ordered
+        if not state.limit_covers or shown_differs:
             tighten(turn)
         return
     hold = state.hold
@@ -196,7 +196,6 @@ def _ending(turn: Turn, report: PumpReport) -> None:
     if report.motion.moves:
         if turn.state.halt is None:
             turn.alarm("infusing_against_plan", motion=report.motion.value, phase="ending")
-        turn.drop_pending("preempted", "the pump was found moving")
         turn.halt()
         return
     _halted(turn)

@@ -92,7 +92,7 @@ def restarted(turn: Turn, event: ev.Restarted) -> None:
         sight=Sight.BLIND,
         report=None,
         connected=None,
-        rebooted=event.rebooted,
+        rebooted=event.rebooted or state.rebooted,  # a restart soon after it does not tell how long the gap was
         halt=None if halt is None else replace(halt, in_flight=False),
         pending=replace(pending, uncertain=True) if pending is not None and kept else None,
     )

@@ -8,9 +8,11 @@ import pytest
 
 from pumpd.core import events as ev
 from pumpd.core.state import Phase
-from pumpd.driver import Motion
+from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
 from tests.unit.core.world import INFUSING, RATE, STANDING, Case
+
+UNTOLD = PumpReport(INFUSING, RATE, None)
 
 
 def holding(case: Case, *codes: str) -> Case:
@@ -339,3 +341,223 @@ def test_a_rate_changed_in_our_sight_is_still_our_pump() -> None:
     assert case.state.ours.rate == MlPerHour(40)
     case.read(INFUSING, None)
     assert case.state.ours.rate == MlPerHour(40), "what is not told changes nothing"
+
+
+# --- seen, measured, settled ---
+
+
+def test_a_reading_without_a_session_is_kept_to_be_shown() -> None:
+    case = Case().connected()
+    case.read(STANDING, "12")
+    assert case.state.report.rate == MlPerHour(12)
+
+
+def test_before_arming_no_counter_counts() -> None:
+    case = Case().planned()
+    case.read(STANDING, None, "5")
+    case.read(STANDING, None, "6")
+    assert (case.state.volumes.counted, case.state.volumes.last_count) == (Ml(0), None)
+
+
+@pytest.mark.shows("S15")
+def test_a_reading_of_a_pump_in_doubt_is_no_reading_of_ours() -> None:
+    case = Case().running(9)
+    case.feed(ev.LinkDown("no reply"))
+    before = case.state.volumes
+    case.feed(ev.LinkUp(replace(case.state.ours, version="V1")))
+    case.read(INFUSING, "90", "3")
+    assert (case.state.volumes, case.state.report) == (before, None)
+    assert not case.last
+
+
+def test_a_pump_lost_with_a_start_on_its_way_and_found_standing_must_be_armed_again() -> None:
+    case = Case().starting()
+    case.feed(ev.LinkDown("no reply"))
+    case.failed("unknown", uncertain=True)
+    case.feed(ev.LinkUp(case.state.ours))
+    case.read(STANDING, RATE, "0")
+    assert case.phase is Phase.PLANNED
+    assert "unarmed" in case.raised
+
+
+@pytest.mark.shows("S4", "S15")
+def test_a_resume_that_was_not_carried_out_leaves_a_pump_that_may_be_half_loaded() -> None:
+    case = Case().paused()
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    case.failed("unknown", uncertain=True)
+    case.read(STANDING, RATE)
+    assert (case.answer.state, case.answer.reason) == ("failed", "unknown")
+    assert case.phase is Phase.PAUSED
+    assert case.state.ours.limit is None
+
+
+@pytest.mark.shows("S4")
+def test_a_standing_pump_was_set_to_no_rate() -> None:
+    case = Case().running(60)
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(45), None))
+    case.failed("unknown", uncertain=True)
+    case.read(STANDING, "45")
+    assert "failed" in [answer.state for answer in case.got(ev.Answer)]
+    assert not case.halts
+
+
+@pytest.mark.shows("S11")
+def test_a_start_taken_before_a_reboot_is_stopped_and_told_as_such() -> None:
+    case = Case().starting()
+    case.feed(ev.Restarted(True), 2)
+    case.feed(ev.LinkUp(replace(case.state.ours, rate=RATE)), 1)
+    case.read(INFUSING, RATE, "0.03")
+    assert case.halts
+    assert case.phase is Phase.PAUSED
+    (alarm,) = (each for each in case.got(ev.Raise) if each.code == "daemon_restarted")
+    assert alarm.values == (("rebooted", "True"),)
+
+
+@pytest.mark.shows("S10", "S11")
+def test_a_second_restart_does_not_forget_the_reboot() -> None:
+    case = Case().running(60)
+    case.feed(ev.Restarted(True), 2)
+    case.feed(ev.Restarted(False), 1)
+    case.feed(ev.LinkUp(case.state.ours), 1)
+    case.read(INFUSING, RATE, case.state.volumes.counted + Ml("0.05"))
+    assert case.halts
+    assert case.phase is Phase.PAUSED
+
+
+def test_a_restart_is_judged_with_its_first_reading() -> None:
+    case = Case().running(60)
+    case.feed(ev.Restarted(False), 2)
+    case.feed(ev.LinkUp(replace(case.state.ours, rate=RATE)), 1)
+    case.read(INFUSING, "47", case.state.volumes.counted + Ml("0.04"))
+    assert case.got(ev.SetRate)
+
+
+@pytest.mark.shows("S5")
+@pytest.mark.parametrize(("read", "stops"), [("47", True), ("46.67", True), ("46.66", False), (None, False)])
+def test_a_set_down_that_was_not_carried_out_stops_what_is_still_above(read: str | None, stops: bool) -> None:
+    case = Case().running(60)
+    case.read(INFUSING, "47")
+    case.failed("unknown", uncertain=True)
+    case.read(INFUSING, read)
+    assert case.halts is stops
+    assert ("rate_not_set" in case.raised) is stops
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_what_was_no_setting_down_is_ordered_again_and_not_stopped(raises: bool) -> None:
+    case = Case().running(60)
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(50 if raises else 45), ev.Confirm(MlPerHour(50))))
+    case.failed("unknown", uncertain=True)
+    if raises:
+        case.state = replace(case.state, conditions=case.state.conditions | {"rate_above_plan"})
+    case.read(INFUSING, "47")
+    assert not case.halts
+    assert case.got(ev.SetRate)[0].rate == RATE
+
+
+# --- armed, stopped, ended ---
+
+
+@pytest.mark.parametrize(("counted", "phase"), [("0", Phase.ARMED), ("0.001", Phase.PLANNED)])
+def test_an_armed_pump_reads_as_it_was_armed(counted: str, phase: Phase) -> None:
+    case = Case().armed()
+    case.read(STANDING, RATE, counted)
+    assert case.phase is phase
+
+
+@pytest.mark.shows("S1")
+def test_a_pump_that_stopped_has_a_limit_that_may_begin_anew() -> None:
+    case = Case().running(9)
+    case.read(STANDING, RATE)
+    assert not case.state.limit_covers
+    assert case.state.hold.reason == "stopped at the pump"
+    assert not case.state.hold.needs_pressure_release
+
+
+@pytest.mark.shows("H9")
+def test_a_stalled_pump_is_paused_for_that_with_pressure_in_the_line() -> None:
+    case = Case().running(9)
+    case.told("motor_stalled")
+    case.read(STANDING, RATE)
+    assert "occluded" in case.state.hold.reason
+    assert case.state.hold.needs_pressure_release
+
+
+@pytest.mark.shows("within:SHORT_SHARE", "beyond:SHORT_SHARE")
+@pytest.mark.parametrize(("missing", "complete"), [("0.35", True), ("0.351", False)])
+def test_one_percent_itself_may_be_missing(missing: str, complete: bool) -> None:
+    case = Case().running(9)
+    case.read(STANDING, RATE, case.plan.volume - Ml(missing))
+    assert case.state.completed is complete
+
+
+def test_a_pump_that_stops_exactly_when_it_is_late_is_short_of_the_plan() -> None:
+    case = Case().running(9)
+    due = case.plan.seconds + 0.02 * case.plan.seconds
+    case.state = replace(case.state, elapsed=due, run_since=case.now)
+    case.read(STANDING, RATE, dt=0.0)
+    assert case.raised == {"short_of_plan"}
+
+
+def test_an_unplanned_function_is_stopped() -> None:
+    case = Case().running(9)
+    case.read(Motion.BOLUS, RATE)
+    assert case.halts
+    assert case.phase is Phase.PAUSED
+
+
+def test_a_keypad_start_is_accepted_and_not_stopped() -> None:
+    case = Case().paused_by_pump()
+    case.read(INFUSING, RATE)
+    assert not case.halts
+    assert case.raised == {"restarted_at_keypad"}
+
+
+@pytest.mark.shows("S5")
+def test_a_pump_that_moves_while_ending_says_how_and_keeps_its_own_alarms() -> None:
+    case = Case().running(30)
+    case.feed(ev.StopOrdered(case.by()))
+    case.halted()
+    case.told("pump_watchdog_expired")
+    case.read(INFUSING, RATE)
+    (alarm,) = case.got(ev.Raise)
+    assert dict(alarm.values) == {"motion": "infusing", "phase": "ending"}
+    assert "pump_watchdog_expired" in case.state.conditions
+
+
+def test_a_reading_from_before_a_stop_secures_nothing() -> None:
+    case = Case().running(30)
+    case.feed(ev.StopOrdered(case.by()))
+    case.read(STANDING, RATE)
+    assert not case.last
+    assert case.state.halt is not None
+
+
+def test_an_ended_session_is_watched_as_well() -> None:
+    case = Case().observing()
+    case.feed(ev.EndOrdered(case.by()))
+    case.read(INFUSING, RATE)
+    assert case.halts
+    done = Case().running(9)
+    done.read(STANDING, RATE, done.plan.volume)
+    done.done()
+    done.feed(ev.EndOrdered(done.by()))
+    assert done.phase is Phase.ENDED
+    done.read(INFUSING, RATE)
+    assert done.halts
+
+
+@pytest.mark.shows("S15")
+def test_a_stop_read_back_from_a_pump_in_doubt_is_answered() -> None:
+    case = Case().running(9)
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(ev.LinkUp(replace(case.state.ours, version="V1")))
+    case.feed(ev.PumpStopOrdered(case.by()))
+    case.feed(ev.StopUnconfirmed())
+    case.halted(INFUSING)
+    assert case.state.halt is not None
+    case.feed(ev.OrderDone(case.state.halt.number, case.now, replace(UNTOLD, motion=STANDING)))
+    assert case.state.halt is None
+    (answer,) = case.got(ev.Answer)
+    assert dict(answer.readback) == {"motion": "standing", "counted_ml": str(case.state.volumes.counted.value)}
+    assert "stop_not_confirmed" not in case.state.conditions
