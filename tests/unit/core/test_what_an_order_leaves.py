@@ -8,9 +8,9 @@ import pytest
 
 from pumpd.core import events as ev
 from pumpd.core.state import Phase, Sight
-from pumpd.driver import PumpAlarm
+from pumpd.driver import PumpAlarm, PumpReport
 from pumpd.units import Ml, MlPerHour
-from tests.unit.core.world import INFUSING, MINIMUM, PLAN, RATE, STANDING, TWO_STEPS, Case, plan
+from tests.unit.core.world import FITTED, INFUSING, MINIMUM, PLAN, RATE, STANDING, SYRINGE, TWO_STEPS, Case, plan
 
 HIGHER, LOWER = MlPerHour(50), MlPerHour("45.00")
 
@@ -389,3 +389,114 @@ def test_no_stop_is_missed_that_nobody_ordered() -> None:
     case = Case().running(60)
     case.feed(ev.StopUnconfirmed())
     assert not case.last
+
+
+# --- whose outcome it is ---
+
+
+@pytest.mark.shows("S5")
+def test_an_outcome_of_another_number_is_not_that_of_the_stop() -> None:
+    case = Case().running(60)
+    case.feed(ev.StopOrdered(case.by()))
+    number = case.state.halt.number
+    before = case.state
+    standing = replace(case.state.report, motion=STANDING)
+    case.feed(ev.OrderDone(number - 1, case.now, standing))
+    case.feed(ev.OrderFailed(number - 1, "refused", "old"))
+    case.feed(ev.OrderDone(number, case.now), 0.1)  # said to be done, but nobody has looked
+    assert case.state == before
+    assert case.state.halt.in_flight
+
+
+def test_a_failure_that_nobody_waits_for_is_none() -> None:
+    case = Case().running(60)
+    before = case.state
+    case.feed(ev.OrderFailed(1, "refused", "old"))
+    case.feed(ev.OrderDone(1, case.now))
+    assert case.state == before
+
+
+@pytest.mark.shows("S5", "S15")
+def test_a_stop_that_failed_at_a_pump_in_doubt_is_sent_again_to_whoever_is_there() -> None:
+    case = Case().running(60)
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(ev.LinkUp(replace(case.state.ours, version="V1")))
+    case.feed(ev.PumpStopOrdered(case.by()))
+    assert case.halts
+    case.halt_failed()
+    assert case.halts
+
+
+# --- more of arming ---
+
+
+@pytest.mark.parametrize(("phase", "armed"), [("planned", False), ("paused", True)])
+def test_arming_that_ends_out_of_sight_arms_nothing_but_a_new_container_is_in(phase: str, armed: bool) -> None:
+    case = getattr(Case(), phase)()
+    if phase == "planned":
+        case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
+    else:
+        case.feed(ev.ContainerOrdered(case.by(), SYRINGE, FITTED))
+    case.feed(ev.LinkDown("no reply"))
+    case.done()
+    assert case.state.pending is None
+    assert (case.answer.state, case.answer.reason) == (("done", "") if armed else ("failed", "link_lost"))
+
+
+def test_a_pump_that_tells_no_counter_is_armed_at_zero() -> None:
+    case = Case().planned()
+    case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
+    report = replace(case.state.report, counted=None, rate=RATE)
+    case.feed(ev.OrderDone(case.order.number, case.now, report, replace(case.who, rate=RATE), ()))
+    assert case.state.volumes.last_count == Ml(0)
+
+
+def test_armed_again_after_it_moved_it_stands_at_what_was_counted() -> None:
+    case = holding(Case().armed(), "stopped_at_pump")
+    case.read(INFUSING, RATE, "1")
+    case.halted(counted="1")
+    case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
+    holding(case, "unarmed")
+    case.done()
+    assert case.state.conditions.isdisjoint({"unarmed", "stopped_at_pump"})
+    assert case.state.armed_counted == Ml(1)
+    case.read(STANDING, case.order.rate if case.order else RATE, "0")
+    assert case.phase is Phase.ARMED
+
+
+# --- more of a start, a limit ---
+
+
+def test_a_start_is_answered_with_what_was_loaded_and_judged_with_its_reading() -> None:
+    case = Case().starting()
+    order = case.order
+    assert isinstance(order, ev.Begin)
+    case.done(report=PumpReport(INFUSING, MlPerHour(47), Ml(0)))
+    answer = next(each for each in case.got(ev.Answer) if each.state == "done")
+    assert dict(answer.readback) == {"rate_ml_h": str(RATE.value), "volume_ml": str(order.limit.value)}
+    assert "rate_above_plan" in case.raised
+
+
+def test_a_limit_is_loaded_with_the_rate_that_was_shown() -> None:
+    case = Case().running(60)
+    case.read(STANDING, "0.5")
+    case.done()
+    assert case.state.ordered == MlPerHour("0.5")
+
+
+@pytest.mark.shows("S15")
+def test_after_the_end_a_doubt_about_the_pump_stays() -> None:
+    case = Case().running(30)
+    case.feed(ev.StopOrdered(case.by()))
+    case.halted()
+    holding(case, "pump_not_proved", "no_flow")
+    case.done()
+    assert case.state.conditions == {"pump_not_proved"}
+
+
+def test_a_resume_that_found_a_difference_leaves_the_pause() -> None:
+    case = Case().paused()
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    case.failed("differs")
+    assert case.phase is Phase.PAUSED
+    assert "unarmed" not in case.state.conditions
