@@ -154,6 +154,8 @@ def _compare_flow(turn: Turn, elapsed: float, rate: MlPerHour, report: PumpRepor
     missing = turn.plan.volume - state.volumes.counted
     if elapsed > turn.plan.seconds + lateness(turn) and missing > small(turn):
         turn.alarm("late_and_short", missing_ml=missing.value)
+    else:
+        turn.clear("late_and_short")  # the rest was accepted, or the rate restored: the end has moved
 
 
 def predicted_end(turn: Turn) -> float | None:

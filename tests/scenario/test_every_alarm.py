@@ -190,6 +190,18 @@ async def test_late_and_short() -> None:
         await over(bed, "late_and_short")
 
 
+@pytest.mark.shows("over:late_and_short")
+async def test_late_and_short_is_over_when_a_person_accepts_the_later_end() -> None:
+    bed = Bedside(Room(), speed=30)
+    async with ward(bed):
+        await slow(bed, PLANNED_S + 60)
+        await raised(bed, "late_and_short")
+        accepted = await bed.order("session.accept", given={"rate_ml_h": "40.00"}, override=SLOWLY)
+        assert accepted["state"] == "done", accepted
+        await over(bed, "late_and_short")
+        assert bed.phase == "running"
+
+
 @pytest.mark.shows("raised:near_end", "over:near_end")
 async def test_near_end() -> None:
     bed = Bedside(Room(), speed=30)
