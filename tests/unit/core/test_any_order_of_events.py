@@ -151,7 +151,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def pass_time(self, seconds: float) -> None:
         self.case.now += seconds
-        self.flow(seconds, heard=self.plugged and not self.state.released)
+        asked = "pump_not_proved" not in self.state.conditions  # whoever is not proved is not even polled (S15)
+        self.flow(seconds, heard=self.plugged and asked and not self.state.released)
 
     def flow(self, seconds: float, *, heard: bool) -> None:
         before = self.toy.given
