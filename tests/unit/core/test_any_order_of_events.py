@@ -35,7 +35,7 @@ settings.register_profile(
     "modest",
     max_examples=60,
     stateful_step_count=40,
-    derandomize=bool(os.environ.get("CI")),
+    derandomize=True,  # a fixed part; `make campaign` plays 100,000 steps of other sequences
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,
