@@ -118,6 +118,15 @@ def test_a_stop_out_of_sight_is_handed_to_the_line_and_said_to_be_unknown() -> N
     assert one.effects[2] == ev.Halt(8)
 
 
+@pytest.mark.shows("S15")
+def test_a_stop_of_our_own_waits_for_our_pump() -> None:
+    one = turn(sight=Sight.VERIFYING)
+    one.halt()
+    assert one.effects == []
+    assert one.state.halt == HaltLatch(NOW, NOT_SENT, False)
+    assert one.state.orders == 7, "no outcome of an order carries the number of one that was not sent"
+
+
 # --- figures ---
 
 
@@ -176,6 +185,7 @@ def test_a_pause_says_why_and_ends_what_was_running_out() -> None:
     two = turn()
     two.pause("a reason", by_pump=False)
     assert two.state.hold == Hold("a reason", False, NOW, False, False)
+    assert Hold("a reason", False, NOW) == two.state.hold
 
 
 # --- what a state means ---
