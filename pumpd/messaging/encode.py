@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 DEEP = 50  # brackets; a request has 5, and Python's recursion ends near 1000
+NAME_MAX = 64  # of a field's name in a refusal
 PLAIN_DIGITS = 30  # within it numbers are written without exponent; beyond it a short text must not become a long one
 
 
@@ -101,7 +102,8 @@ def from_json(text: bytes) -> object:
     a field given twice.
     """
     try:
-        value = json.loads(text, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
+        words = text.decode()  # UTF-8 alone; json by itself takes UTF-16 and halves of surrogate pairs too
+        value = json.loads(words, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once)
         if b"\\u" in text or max(text.count(b"["), text.count(b"{")) > DEEP:
             to_json(value).encode()  # half a surrogate pair or too deep: what we cannot repeat we do not accept
         return value
@@ -121,5 +123,11 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        raise NotJson(f"{next(name for name in names if names.count(name) > 1)}: given twice")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotJson(f"{_sayable(twice)}: given twice")
     return fields
+
+
+def _sayable(name: str) -> str:
+    """A field's name as an answer may repeat it, also where it is no Unicode or has no end."""
+    return name[:NAME_MAX].encode(errors="backslashreplace").decode()
