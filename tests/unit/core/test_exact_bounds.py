@@ -88,6 +88,16 @@ def test_two_volumes_may_stand_apart_by_the_tolerance_itself(more: Ml, apart: bo
     assert case.state.apart_high_since is None
 
 
+@pytest.mark.shows("S6", "within:APART_SHARE_HIGH", "beyond:APART_SHARE_HIGH")
+@pytest.mark.parametrize(("more", "far"), [(Ml(0), False), (GRAIN, True)])
+def test_far_apart_begins_beyond_five_percent_and_a_poll(more: Ml, far: bool) -> None:
+    case = running()
+    planned = PLAN.volume_at(case.state.elapsed_at(case.now + 1))
+    case.read(INFUSING, RATE, planned + Ml("1.75") + RATE.over(1.0) + more)
+    assert case.state.apart_since == case.now
+    assert (case.state.apart_high_since == case.now) is far
+
+
 @pytest.mark.shows("S6")
 def test_volumes_that_agree_again_end_the_alarm_and_its_time() -> None:
     case = holding(running(), "volumes_apart", "volumes_far_apart")

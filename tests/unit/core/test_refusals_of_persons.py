@@ -100,10 +100,13 @@ def test_when_there_is_nothing_to_catch_up_with(left: float, rest: str, words: s
 @pytest.mark.shows("S2")
 @pytest.mark.parametrize(("offered", "begins"), [("46.65", False), ("46.66", True), ("46.80", True), ("90", False)])
 def test_a_rate_between_the_plans_and_the_needed_one_is_taken(offered: str, begins: bool) -> None:
-    case = Case().paused(60)
+    case, rate = Case().paused(9), MlPerHour(offered)
     case.now = case.state.hold.at + 100
-    case.feed(ev.ResumeOrdered(case.by(), case.confirm(MlPerHour(offered)), recalculate=True))
-    assert [str(order.rate.value) for order in case.got(ev.Begin)] == ([offered] if begins else [])
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm(rate), recalculate=True))
+    assert [order.rate for order in case.got(ev.Begin)] == ([rate] if begins else [])
+    if begins:
+        case.done()
+        assert (case.state.ordered, case.state.plan.rate_at(case.state.elapsed_at(case.now))) == (rate, rate)
 
 
 @pytest.mark.shows("S8")

@@ -86,6 +86,7 @@ def test_a_volume_given_is_told_to_a_thousandth_of_a_microlitre() -> None:
     assert MlPerHour(1).over(0.0036) == Ml("0.000001")
     assert MlPerHour(1).over(0.001) == Ml("0.000001"), "rounded up"
     assert MlPerHour(3600).over(1.5) == Ml("1.5")
+    assert MlPerHour(3600).over(100_000) == Ml(100_000), "also over more than a day"
     assert MlPerHour(1).over(0.0000004) == Ml(0), "shorter than half a microsecond is no time"
 
 

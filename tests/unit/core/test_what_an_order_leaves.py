@@ -55,14 +55,14 @@ def with_rate(case: Case, rate: MlPerHour) -> Case:
     ],
 )
 def test_whatever_it_stood_for_is_over_once_it_runs(code: str) -> None:
-    case = resumed(holding(Case().paused(), code))
+    case = resumed(holding(Case().paused(2), code))
     assert code not in case.state.conditions
     assert ev.Clear(code) in case.effects
 
 
 @pytest.mark.parametrize("code", ["journal_unavailable", "second_master"])
 def test_what_has_nothing_to_do_with_standing_stays(code: str) -> None:
-    assert code in resumed(holding(Case().paused(), code)).state.conditions
+    assert code in resumed(holding(Case().paused(2), code)).state.conditions
 
 
 def test_what_the_pump_told_before_is_over_once_it_runs() -> None:
