@@ -124,6 +124,7 @@ def test_a_stop_of_our_own_waits_for_our_pump() -> None:
     one.halt()
     assert one.effects == []
     assert one.state.halt == HaltLatch(NOW, NOT_SENT, False)
+    assert NOT_SENT < 1, "orders count from 1"
     assert one.state.orders == 7, "no outcome of an order carries the number of one that was not sent"
 
 
