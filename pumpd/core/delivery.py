@@ -48,7 +48,8 @@ def tighten(turn: Turn) -> None:
     limit = turn.remaining()
     if limit is None:
         limit = Ml(turn.rules.fitted.limits.least)
-    shown = state.report.rate if state.report is not None else None
+    read = state.report.rate if state.report is not None else None  # a stop reads state and counter only
+    shown = read if read is not None or state.ours is None else state.ours.rate
     rate = min(state.ordered or turn.planned_rate, turn.planned_rate)
     lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
     if state.pending is None and state.halt is None:

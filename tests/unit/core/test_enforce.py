@@ -501,6 +501,14 @@ def test_a_limit_is_never_loaded_at_a_higher_rate_than_the_pump_shows() -> None:
     assert case.got(ev.Tighten)[0].rate == MlPerHour(20)
 
 
+def test_a_rate_lowered_at_the_keypad_stays_lowered_when_the_stop_reads_no_rate() -> None:
+    case = Case().running(60)
+    case.read(INFUSING, "20")
+    case.feed(ev.PauseOrdered(case.by()))
+    case.halted()
+    assert case.got(ev.Tighten)[0].rate == MlPerHour(20), "a keypad start must not run higher than it showed"
+
+
 def test_a_limit_is_never_loaded_at_a_higher_rate_than_the_plan_has_now() -> None:
     case = Case(plan=plan(portions=DOWN_STEPS)).running()
     case.flow(case.plan.steps[0].seconds - 1)
