@@ -44,6 +44,7 @@ SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
+UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)
 ASK_AGAIN_S = 35.0  # wire seconds; over the longest watchdog (30 s), for a question feeds it and nobody judges (S16)
 UNPROVED = "pump_not_proved"
 
@@ -68,6 +69,7 @@ class Bed:
         self._deciding = False
         self._session_zero, self._wire_zero = 0.0, clock.wire()
         self._heard_at: float | None = None  # wire time of the last reading
+        self._answers_since = clock.wire()  # ... or since when somebody answers and none came
         self._pulsed_at = clock.wire()
         self._said_at = clock.wire()
         self._looked_at = clock.wire()  # when the last look at the pump came to its end, with a reading or without
@@ -329,6 +331,7 @@ class Bed:
         except PumpError:
             return
         if identity != self.state.connected:
+            self._answers_since = self.house.clock.wire()
             self.feed(ev.LinkUp(identity))
 
     async def _look(self) -> None:
@@ -353,7 +356,7 @@ class Bed:
             log.error("bed.driver_fault", bed=self.setup.bed, exc_info=error)
             return
         now = self.house.clock.wire()
-        self._heard_at = now
+        self._heard_at = self._answers_since = now
         self.feed(ev.PumpReported(report))
         self._stale.set(now + STALE_S)
         self._renew_lease()
@@ -364,6 +367,17 @@ class Bed:
             return
         watchdog = self.setup.site.capabilities.watchdog_s
         self.link.guard(min(LEASE_S, watchdog[0] / 2) if watchdog else LEASE_S)
+
+    def _answers_unjudged(self, now: float) -> bool:
+        """Our pump may move and answers, but not one answer is a reading: asked on like this it is fed for ever."""
+        state = self.state
+        if self.monitor_only or not (state.should_move and self.link.ready) or UNPROVED in state.conditions:
+            return False
+        watchdog = self.setup.site.capabilities.watchdog_s
+        most = UNJUDGED_MOST_S if watchdog is None else watchdog[1]
+        if state.halt is not None and not state.halt.in_flight:
+            most = LEASE_S  # S5: a stop is owed and only a reading would send it
+        return now - self._answers_since >= most
 
     def _gone_stale(self) -> None:
         try:
@@ -393,7 +407,9 @@ class Bed:
         if slept > PULSE_S + SLEPT_S:
             self._slept(slept)
         fresh = self._heard_at is not None and now - self._heard_at < STALE_S
-        if self.state.sight is not Sight.SEEING or fresh:
+        if self._answers_unjudged(now):
+            self.link.guard(0.0)  # S16: the line works, so the link can stop what nobody can judge
+        elif self.state.sight is not Sight.SEEING or fresh:
             self._renew_lease()
         self.alarms.note("journal_unavailable", self.house.logbook.journal.behind_s(now) > JOURNAL_ALARM_S)
         self.alarms.refresh()
@@ -435,6 +451,7 @@ class Bed:
         match event:
             case wire.LinkUp(identity=identity):
                 self._identify = False
+                self._answers_since = self.house.clock.wire()
                 self.feed(ev.LinkUp(identity))
                 self.display.description(identity, self.state)
                 self._spawn(self._look())

@@ -1,0 +1,139 @@
+"""Attacks from the pump, the wire, the keypad, the clock and the disk; each tries to break the rule that it names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+
+from pumpd.bedside.bed import UNJUDGED_MOST_S
+from simulator.device import Device
+from simulator.wire_newera import safe_packet
+from tests.bedside import Bedside, Room, ward
+from tests.scenario.test_blind import starts
+
+Lie = Callable[[str], str]
+
+
+class Liar:
+    """A pump whose answers are changed on their way, with a right checksum. Address and state letter stand in front."""
+
+    def __init__(self, device: Device, lie: Lie) -> None:
+        self.device, self.lie = device, lie
+
+    @property
+    def connected(self) -> bool:
+        return self.device.connected
+
+    def advance(self, at: float) -> None:
+        self.device.advance(at)
+
+    def receive(self, data: bytes, at: float) -> None:
+        self.device.receive(data, at)
+
+    def next_wake(self, at: float) -> float | None:
+        return self.device.next_wake(at)
+
+    def outgoing(self, at: float) -> bytes:
+        said, lies = self.device.outgoing(at), b""
+        while said:
+            if said[1] < 0x30:
+                size = said[1] + 1
+                packet, said = said[:size], said[size:]
+                lies += safe_packet(self.lie(packet[2:-3].decode()).encode())
+            else:
+                packet, _, said = said.partition(b"\x03")
+                lies += b"\x02" + self.lie(packet[1:].decode()).encode() + b"\x03"
+        return lies
+
+
+def deceive(bed: Bedside, lie: Lie) -> None:
+    bed.port.peer = Liar(bed.device, lie)
+    if bed.port._pipe is not None:
+        bed.port._pipe._peer = bed.port.peer
+
+
+def honest(bed: Bedside) -> None:
+    bed.port.peer = bed.device
+    if bed.port._pipe is not None:
+        bed.port._pipe._peer = bed.device
+
+
+COUNTER = re.compile(r"I[\d.]+W[\d.]+(?:ML|UL)$")
+
+
+# --- answers come, and none can be judged ---
+
+
+NONSENSE: dict[str, Lie] = {
+    "a state never seen": lambda text: text[:2] + "Z" + text[3:],
+    "a counter that is no number": lambda text: COUNTER.sub("I?W?ML", text),
+    "a rate that is no number": lambda text: re.sub(r"[\d.]+MH", "XX", text),
+    "damaged questions": lambda text: text[:3] + "?COM",
+}
+
+
+@pytest.mark.shows("S7", "S16", "within:UNJUDGED_MOST_S")
+@pytest.mark.parametrize("mode", ["safe", "basic"])
+@pytest.mark.parametrize("what", NONSENSE)
+async def test_a_pump_whose_answers_cannot_be_judged_is_loud_and_stopped(what: str, mode: str) -> None:
+    """Each question feeds its watchdog: without a stop it would be fed, unjudged, up to its limit."""
+    bed = Bedside(Room(), mode=mode)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        deceive(bed, NONSENSE[what])
+        await bed.until(lambda: "comms_lost_pump" in bed.alarms, within_s=4)
+        await asyncio.sleep(5)
+        assert bed.truth["infusing"], "a short spell costs nothing"
+        await bed.until(lambda: not bed.truth["infusing"], within_s=UNJUDGED_MOST_S - 5)
+        honest(bed)
+        await bed.until(lambda: bed.state.sight.value == "seeing" and bed.state.halt is None, within_s=20)
+        assert bed.phase == "paused"
+        assert starts(bed) == 1
+
+
+@pytest.mark.shows("S16")
+async def test_a_pump_that_is_not_heard_is_not_fed_because_another_address_answers() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.do("mute")
+        began = bed.room.clock.wire()
+        while bed.truth["infusing"]:
+            bed.port.inject(safe_packet(b"07S"))
+            await asyncio.sleep(0.7)
+            assert bed.room.clock.wire() - began < 3 + 2 * 10, "the watchdog twice, and the time to notice"
+        assert "comms_lost_pump" in bed.alarms
+
+
+@pytest.mark.shows("S7", "S16")
+async def test_a_pump_that_is_not_heard_is_not_fed_because_the_line_echoes() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.do("mute")
+        bed.do("fault", kind="echo")
+        await bed.until(lambda: "comms_lost_pump" in bed.alarms, within_s=3.5)
+        await bed.until(lambda: not bed.truth["infusing"], within_s=2 * 10)
+
+
+@pytest.mark.shows("S5")
+@pytest.mark.parametrize("what", NONSENSE)
+async def test_a_stop_reaches_a_pump_whose_answers_cannot_be_judged(what: str) -> None:
+    """S5: only a reading would prove the pump and send the stop that is owed, and no reading comes."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        deceive(bed, NONSENSE[what])
+        await bed.until(lambda: "comms_lost_pump" in bed.alarms, within_s=4)
+        await asyncio.sleep(1)
+        await bed.order("session.stop", wait_s=1)
+        await bed.until(lambda: not bed.truth["infusing"], within_s=3)
+        honest(bed)
+        await bed.until(lambda: bed.phase == "observing", within_s=20)
