@@ -148,7 +148,7 @@ def _possible_unseen(turn: Turn) -> Ml:
     order = state.pending.order if state.pending is not None else None
     set_to = None if state.ours is None else state.ours.rate
     known = (state.volumes.rate_high, set_to, getattr(order, "rate", None))
-    highest = max((rate for rate in known if rate is not None), key=lambda rate: rate.value)
+    highest = max(rate for rate in known if rate is not None)
     return highest.over(max(0.0, turn.now - state.volumes.at))
 
 
