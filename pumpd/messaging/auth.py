@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import Enum
 from urllib.parse import urlsplit
 
+from pumpd.messaging.encode import NotJson, from_json
 from pumpd.messaging.requests import NEVER_REMOTE, STOPPING, VERBS, Reason, Rejected, Request, parse_request
 
 CLOCKS_DIFFER_S = 5.0  # contract, commands: beyond it the sender's time says nothing
@@ -72,11 +73,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One id the journal keeps: when it was first seen (unix seconds) and the stamped answer."""
+    """One id the journal keeps: when it was first seen (unix seconds), its answer, and the verb ("": unknown)."""
 
     request_id: str
     seen_unix_s: float
     answer: bytes | None = None
+    verb: str = ""
 
 
 def accepted_verbs(configured: Iterable[str]) -> frozenset[str]:
@@ -127,10 +129,12 @@ class Gate:
                 raise Rejected("retained", "commands are never retained; the topic is cleared", _id_of(arrived))
             request = parse_request(arrived.verb, arrived.payload)
             known = self._memory.get(request.id)
-            if known is not None:
+            # "done" to something else is no answer to a stop: one that borrowed an id is carried out (S5, S10).
+            borrowed = known is not None and request.verb in STOPPING and _verb_of(known) != request.verb
+            if known is not None and not borrowed:
                 return Repeated(request.id, known.answer)
             self._permit(request, arrived.origin)
-            self._remember(Remembered(request.id, now_wall.timestamp()))
+            self._remember(Remembered(request.id, now_wall.timestamp(), verb=request.verb))
             self._fresh(request, now_wire - arrived.at_wire, now_wall)
         except Rejected as refusal:
             return Refused(refusal.request_id, refusal.reason, refusal.text)
@@ -160,11 +164,15 @@ class Gate:
                 raise Rejected("not_allowed", f"{verb}: off; [alarms] inactivation = true allows it", request.id)
         elif origin is Origin.LOCAL:
             if verb not in self.verbs | AT_THE_BED:
-                raise Rejected("not_allowed", f"{verb}: not in the configured verbs", request.id)
+                raise Rejected(
+                    "not_allowed", f"{verb}: not among the verbs of [bus] allow in the configuration", request.id
+                )
         elif self.read_only and verb not in ALWAYS:
             raise Rejected("not_allowed", f"{verb}: {self.policy}", request.id)
         elif verb not in self.verbs:
-            raise Rejected("not_allowed", f"{verb}: not in the configured verbs", request.id)
+            raise Rejected(
+                "not_allowed", f"{verb}: not among the verbs of [bus] allow in the configuration", request.id
+            )
 
     def _fresh(self, request: Request, waited_s: float, now_wall: datetime) -> None:
         if request.verb == "pump.stop" and waited_s > PUMP_STOP_MAX_AGE_S:
@@ -191,3 +199,14 @@ def _id_of(arrived: Arrived) -> str | None:
         return parse_request(arrived.verb, arrived.payload).id
     except Rejected as malformed:
         return malformed.request_id
+
+
+def _verb_of(known: Remembered) -> str:
+    """What the id was first used for; the journal keeps it in the answer alone. Empty where there was none yet."""
+    if known.verb or known.answer is None:
+        return known.verb
+    try:
+        fields = from_json(known.answer)
+    except NotJson:
+        return ""
+    return str(fields.get("verb", "")) if isinstance(fields, dict) else ""

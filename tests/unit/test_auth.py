@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -145,7 +146,22 @@ def test_the_same_id_has_no_second_effect_and_hears_the_answer_again() -> None:
     assert judged(gate, arrived()) == Repeated(uuid(1), None)
     gate.answered(uuid(1), b"done")
     assert judged(gate, arrived()) == Repeated(uuid(1), b"done")
-    assert judged(gate, arrived("session.stop")) == Repeated(uuid(1), b"done")
+    assert judged(gate, arrived("rate.set")) == Repeated(uuid(1), b"done")
+
+
+@pytest.mark.shows("S5", "S12")
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_stop_with_an_id_that_something_else_used_is_carried_out_once(restarted: bool) -> None:
+    """ "Done" to a snapshot would tell a nurse that the pump stands."""
+    gate = Gate(ALL, LOOPBACK)
+    judged(gate, arrived())
+    gate.answered(uuid(1), b'{"verb":"session.start","state":"done"}')
+    if restarted:
+        before, gate = gate, Gate(ALL, LOOPBACK)
+        gate.restore([replace(each, verb="") for each in before.remembered()])
+    assert isinstance(judged(gate, arrived("session.stop")), Admitted)
+    gate.answered(uuid(1), b'{"verb":"session.stop","state":"done"}')
+    assert judged(gate, arrived("session.stop")) == Repeated(uuid(1), b'{"verb":"session.stop","state":"done"}')
 
 
 def test_a_replayed_id_is_known_even_when_it_has_expired() -> None:
