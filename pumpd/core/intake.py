@@ -6,6 +6,7 @@ disagreement. What was not done, or is unusual, needs a named person and a reaso
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
@@ -223,7 +224,13 @@ def _two_persons(intake: Intake, actor: str) -> Finding:
 
 
 def _same_name(one: str, other: str) -> bool:
-    return " ".join(one.split()).casefold() == " ".join(other.split()).casefold()
+    return _bare(one) == _bare(other)
+
+
+def _bare(name: str) -> str:
+    """A name as a reader knows it: two keyboards write one accent, one width and one gap in different ways."""
+    seen = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
+    return unicodedata.normalize("NFKC", " ".join(seen.split()).casefold())
 
 
 # --- what was checked -----------------------------------------------------------------------------------------------

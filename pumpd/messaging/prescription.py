@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pumpd.core.limits import DRUG_CLASSES
-from pumpd.messaging.forms import Form, Moment, NotNegative, Positive, Words
+from pumpd.messaging.forms import Form, Moment, Name, NotNegative, Positive, Words
 
 
 class ContainerArgs(Form):
@@ -42,14 +42,14 @@ class StepArgs(Form):
 class Override(Form):
     """Who passes a soft limit, and why."""
 
-    by: Words
-    reason: Words
+    by: Name
+    reason: Name
 
 
 class Checked(Form):
     """Who did it and when; the sender and the time of the request where it is not said."""
 
-    by: Words | None = None
+    by: Name | None = None
     at: Moment | None = None
 
 
@@ -172,4 +172,4 @@ class PlanArgs(PrescriptionArgs):
     weight_again: WeightArgs
     preparation: PreparationArgs
     checks: ChecksArgs
-    second_person: Words | None = None
+    second_person: Name | None = None
