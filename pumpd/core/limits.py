@@ -118,6 +118,11 @@ class Finding:
     level: Level
     text: str
 
+    @property
+    def bound(self) -> tuple[str, str]:
+        """Which limit it is, whatever the value: the name, and the words that tell the bound."""
+        return self.name, self.text.partition(": ")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Override:

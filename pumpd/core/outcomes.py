@@ -7,7 +7,7 @@ from dataclasses import replace
 from pumpd.core import events as ev
 from pumpd.core.enforce import halt_confirmed, on_report
 from pumpd.core.state import Pending, Phase, Sight
-from pumpd.core.taken import as_loaded, begun, half_loaded, rate_set, stop_what_cannot_be_set_down, well
+from pumpd.core.taken import as_loaded, begun, rate_set, stop_what_cannot_be_set_down, well
 from pumpd.core.therapy import smallest_limit, unarm
 from pumpd.core.turn import Turn
 from pumpd.units import Ml
@@ -46,6 +46,9 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
         turn.become(pending=None)
         turn.answer(pending.by, "failed", "sight of the pump was lost meanwhile: arm again", "link_lost")
         return
+    hold = turn.state.hold
+    if hold is not None and turn.pressure_told:  # another container has released nothing away from the patient
+        turn.become(hold=replace(hold, needs_pressure_release=True))
     volumes = replace(turn.state.volumes, at=turn.now, last_count=report.counted or Ml(0))
     turn.become(
         pending=None,
@@ -103,7 +106,7 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
             turn.alarm("limit_not_set", why=event.text)
         return
     turn.become(pending=None)
-    half_loaded(turn, pending.order)
+    turn.cut_short(pending.order)
     turn.answer(pending.by, "failed", event.text, event.reason)
     match pending.order:
         case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:

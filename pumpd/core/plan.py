@@ -132,6 +132,14 @@ class Plan:
                 return begins
         return None
 
+    def lowest_after(self, elapsed_s: float) -> MlPerHour:
+        """The lowest rate that is planned from `elapsed_s` of running on."""
+        lowest, begins = self.rate_at(elapsed_s), 0.0
+        for step in self.steps:
+            lowest = min(lowest, step.rate) if begins > elapsed_s else lowest
+            begins += step.seconds
+        return lowest
+
     def fallen_behind(self, elapsed_s: float, given: Ml) -> Plan:
         """The same volume and rates with only `given` in by now: the present step lasts longer, the end moves."""
         begins, later = 0.0, list(self.steps)

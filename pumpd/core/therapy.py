@@ -284,6 +284,9 @@ def set_rate(turn: Turn, event: ev.RateOrdered) -> None:
     problem = _unseen(turn)
     runs_at = turn.state.report.rate if turn.state.report is not None else None
     raises = runs_at is None or event.rate > runs_at  # not the ordered one: the keypad may have lowered it
+    raises = raises or event.rate > turn.plan.lowest_after(
+        turn.state.elapsed_at(turn.now)
+    )  # it would replace that step
     settable = turn.rules.fitted.rates.down(event.rate.value)
     if problem is None and settable != event.rate.value:
         problem = "limit", f"the pump cannot be set to {event.rate}; the next lower settable rate is {settable} mL/h"
@@ -317,13 +320,16 @@ def _rest_at(turn: Turn, rate: MlPerHour) -> Plan:
 
 
 def _over_limits(turn: Turn, plan: Plan, override: Override | None) -> str | None:
-    """Every limit the changed plan breaks, in words; a soft one that the plan broke before was passed then (S8)."""
-    passed = {finding.name for finding in _findings(turn, turn.plan) if finding.level is Level.SOFT}
+    """Every limit the changed plan breaks, in words; a soft one that the plan broke before was passed then (S8).
+
+    Who let it take longer has not let it take shorter: each side of a range is a limit of its own.
+    """
+    passed = {finding.bound for finding in _findings(turn, turn.plan) if finding.level is Level.SOFT}
     # What the container must hold was judged when it was fitted: the dose, or later what remained of it.
     refused = [
         finding.text
         for finding in broken(_findings(turn, plan), override)
-        if finding.name != "container" and (finding.level is Level.HARD or finding.name not in passed)
+        if finding.name != "container" and (finding.level is Level.HARD or finding.bound not in passed)
     ]
     return "; ".join(refused) or None
 
@@ -341,6 +347,8 @@ def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
     unsettable = [step.rate for step in turn.plan.steps if event.fitted.rates.down(step.rate.value) != step.rate.value]
     if problem is None and unsettable:
         problem = "limit", f"with this container the pump cannot be set to {unsettable[-1]}"
+    if problem is None and event.container.fill > event.container.size:
+        problem = "limit", f"fill {event.container.fill} is more than the container's {event.container.size}"
     if problem is None and (limit is None or event.container.fill < limit):
         problem = "limit", f"fill {event.container.fill} does not hold the remaining {limit}"
     if problem is not None or limit is None:

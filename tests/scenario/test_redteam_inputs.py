@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from typing import Any
 
 import pytest
 
+from pumpd.core import events as ev
+from pumpd.driver import PumpAlarm
 from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
-from tests.bedside import Bedside, Room, ward
+from pumpd.records.patients import Patients
+from tests.bedside import PLAN, Bedside, Room, ward
 
 
 def request_of(bed: Bedside, **changes: Any) -> dict[str, Any]:
@@ -77,3 +81,164 @@ async def test_a_field_that_cannot_be_written_is_refused_and_nothing_else(encode
         await bed.until_session(5)
         assert bed.phase == "running"
         assert "bed_failed" not in bed.raised
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+SAME_PERSON = [
+    ("nurse-1", "nurse-1\u200b"),  # a space of no width
+    ("Jos\u00e9", "Jose\u0301"),  # one accent, two keyboards
+    ("nurse-1", "\uff4eurse-1"),  # a wide letter
+    ("nurse 1", " NURSE\u00a01"),
+    ("stra\u00dfe", "STRASSE"),
+]
+
+
+@pytest.mark.shows("S8")
+@pytest.mark.parametrize(("actor", "second"), SAME_PERSON)
+async def test_one_person_written_in_two_ways_is_no_second_person(actor: str, second: str) -> None:
+    bed = Bedside(Room(patients=Patients()))
+    async with ward(bed):
+        args = {**PLAN, "second_person": second}
+        answer = await bed.send("session.plan", request_of(bed, actor=actor, session_id=None, args=args))
+        assert (answer["state"], answer["reason"]) == ("rejected", "limit"), answer
+        assert "needs two different persons" in answer["text"]
+        args = {**PLAN, "second_person": "Ren\u00e9"}
+        answer = await bed.send("session.plan", request_of(bed, actor=actor, session_id=None, args=args))
+        assert answer["state"] == "done", answer
+
+
+@pytest.mark.shows("S8", "H27")
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060\u2060", "\u00ad", "...", "\u200d-"])
+async def test_nobody_and_nothing_passes_a_soft_limit(unseen: str) -> None:
+    """A name or a reason that nobody can read is none."""
+    bed = Bedside(Room(patients=Patients()))
+    async with ward(bed):
+        for override in ({"by": unseen, "reason": "tolerates it"}, {"by": "Dr. A", "reason": unseen}):
+            answer = await bed.planned(duration_min=35, override=override)
+            assert (answer["state"], answer["reason"]) == ("rejected", "malformed"), answer
+        answer = await bed.planned(second_person=unseen)
+        assert (answer["state"], answer["reason"]) == ("rejected", "malformed"), answer
+        assert (await bed.planned())["state"] == "done"
+
+
+@pytest.mark.shows("S12")
+@pytest.mark.parametrize("char", ["\x1b", "\x00", "\x07", "\x9b", "\r", "\n", "\u2028", "\u202e", "\u2066"])
+async def test_a_name_that_moves_the_cursor_of_a_display_is_refused(char: str) -> None:
+    """An alarm "seen by" an escape sequence is wiped off every terminal that shows it."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        bed.do("set_rate", ml_h=20.0)
+        await bed.until(lambda: "rate_below_plan" in bed.alarms, within_s=3)
+        alarm = bed.ward.bed.alarms.board.alarms[0]
+        seen = request_of(bed, actor=f"a{char}[2Jb", args={"alarm_id": alarm.alarm_id})
+        answer = await bed.send("alarm.ack", seen)
+        assert (answer["state"], answer["reason"]) == ("rejected", "malformed"), answer
+        assert f"U+{ord(char):04X}" in answer["text"]
+        assert char not in answer["text"]
+        assert bed.ward.bed.alarms.board.alarms[0].acked_by is None
+
+
+# --- ids --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S5", "S12")
+@pytest.mark.parametrize("verb", ["session.stop", "session.pause", "pump.stop"])
+async def test_a_stop_under_an_id_that_was_used_is_no_lost_stop(verb: str) -> None:
+    """S5: the answer to the snapshot that had the id says "done"."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        fields = request_of(bed)
+        assert (await bed.send("snapshot", fields))["state"] == "done"
+        args = {"bed": bed.name, "pump": "one-pump"} if verb == "pump.stop" else {}
+        bed.room.office.take(
+            verb, json.dumps({**fields, "args": args}).encode(), Origin.BUS, False, bed.room.clock.wire()
+        )
+        await asyncio.sleep(2)
+        assert not bed.truth["infusing"]
+        last = bed.room.paper.last(f"ack/{fields['id']}")
+        assert (last["verb"], last["state"]) == (verb, "done")
+
+
+# --- limits of later changes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S8")
+async def test_who_let_it_take_longer_has_not_let_it_take_shorter() -> None:
+    """S8: the override of one side of a range was taken for the other side too."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running(duration_min=59)
+        await bed.until_session(60)
+        override = {"by": "Dr. A", "reason": "tolerated badly"}
+        slower = await bed.order("rate.set", rate_ml_h="34", override=override)
+        assert slower["state"] == "done", slower
+        faster = await bed.order("rate.set", rate_ml_h="68", given={"rate_ml_h": "68"})
+        assert (faster["state"], faster["reason"]) == ("rejected", "limit"), faster
+        assert "below the soft limit 40" in faster["text"]
+        asked = await bed.order("rate.set", rate_ml_h="68", given={"rate_ml_h": "68"}, override=override)
+        assert asked["state"] == "done", asked
+
+
+STEPS = [{"duration_min": 24, "share_pct": 55}, {"duration_min": 35, "share_pct": 45}]
+
+
+@pytest.mark.shows("S2")
+@pytest.mark.parametrize("rate", ["48.12", "47", "28"])
+async def test_a_rate_that_would_replace_a_lower_step_to_come_is_confirmed(rate: str) -> None:
+    """S2: no raise of what runs now, and yet more than the plan gives later."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running(duration_min=59, steps=STEPS)
+        assert bed.state.plan is not None
+        first, second = (str(step.rate.value) for step in bed.state.plan.steps)
+        assert (first, second) == ("48.12", "27.00")
+        override = {"by": "Dr. A", "reason": "asked"}
+        refused = await bed.order("rate.set", rate_ml_h=rate, override=override)
+        assert (refused["state"], refused["reason"]) == ("rejected", "not_confirmed"), refused
+        assert len(bed.state.plan.steps) == 2
+        lower = await bed.order("rate.set", rate_ml_h="26.9", override=override)
+        assert lower["state"] == "done", lower
+
+
+@pytest.mark.shows("S8")
+async def test_a_container_with_more_in_it_than_it_holds_is_refused() -> None:
+    """S8: with 5000 mL in a 60 mL syringe no alarm would ever tell that it is empty."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(2)
+        syringe = {"kind": "syringe", "make": "BD", "size_ml": 60}
+        for fill in ("60.000001", "5000"):
+            answer = await bed.order("session.container", container={**syringe, "fill_ml": fill})
+            assert (answer["state"], answer["reason"]) == ("rejected", "limit"), answer
+        assert (await bed.order("session.container", container={**syringe, "fill_ml": 60}))["state"] == "done"
+
+
+@pytest.mark.shows("H60")
+@pytest.mark.parametrize("first", ["paused", "stalled"])
+async def test_another_container_does_not_take_the_question_for_line_pressure_away(first: str) -> None:
+    """A stall that a person's pause hid: the container was changed, and the resume no longer asked."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        stalled = ev.PumpTold(PumpAlarm("motor_stalled", "S"))
+        if first == "stalled":
+            bed.ward.bed.feed(stalled)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(2)
+        if first == "paused":
+            bed.ward.bed.feed(stalled)
+        syringe = {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}
+        assert (await bed.order("session.container", container=syringe))["state"] == "done"
+        await asyncio.sleep(2)
+        refused = await bed.order("session.resume", confirm=True)
+        assert (refused["state"], refused["reason"]) == ("rejected", "not_confirmed"), refused
+        assert "pressure" in refused["text"]
+        assert (await bed.order("session.resume", confirm=True, pressure_released=True))["state"] == "done"
