@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -48,7 +49,9 @@ class Office:
         self._gate, self._outlet, self._logbook, self._clock = gate, outlet, logbook, clock
         self._annunciator = annunciator
         self._verbs: dict[str, str] = {}  # of requests that have no final answer yet
-        self._tests: set[asyncio.Task[None]] = set()
+        self._armings: set[asyncio.Task[None]] = set()
+        self._test: asyncio.Task[bool] | None = None
+        self._stops: Counter[str] = Counter()  # by bed: an arming that waits for the sounder is older than these
         self._closed = False
         self.quiet = Quiet(logbook, clock)
         self.wards: Mapping[str, Ward] = {}
@@ -101,24 +104,39 @@ class Office:
                 self.snapshot()
                 self._done(request)
             case _ if request.verb == "session.arm":
-                task = asyncio.get_running_loop().create_task(self._arm(request))
-                self._tests.add(task)
-                task.add_done_callback(self._tests.discard)
+                task = asyncio.get_running_loop().create_task(self._arm(request, self._ward(request.bed or "")))
+                self._armings.add(task)
+                task.add_done_callback(self._armings.discard)
             case _:
                 self._pass_on(self._ward(request.bed or ""), request)
 
     def _pass_on(self, ward: Ward, request: Request) -> None:
         ward.bed.request(request)
-        if request.verb in STOPPING:  # whoever stops is at the bed and must see and hear all of it
-            ward.bed.alarms.enable_all()
+        if request.verb in STOPPING:
+            self._stops[ward.bed.setup.bed] += 1
+            ward.bed.alarms.enable_all()  # whoever stops is at the bed and must see and hear all of it
 
-    async def _arm(self, request: Request) -> None:
+    async def _arm(self, request: Request, ward: Ward) -> None:
         """Arming tests the sounder first: it must be heard when all else is silent (S13)."""
-        works = True if self._annunciator is None else await self._annunciator.test()
+        bed = ward.bed.setup.bed
+        stops = self._stops[bed]
+        works = await self._sounds()
         try:
-            self._ward(request.bed or "").bed.request(request, "ok" if works else "no sound came")
+            if self._closed:
+                raise Rejected("busy", "the program is going down", request.id)
+            if self._stops[bed] != stops:  # S5: a stop discards every older order
+                raise Rejected("busy", "a stop came while the sounder was tested: arm again", request.id)
+            ward.bed.request(request, "ok" if works else "no sound came")
         except Rejected as refusal:
             self._refuse(request.verb, request.id, "rejected", refusal.reason, refusal.text)
+
+    async def _sounds(self) -> bool:
+        """One test at a time, however many ask for it at once."""
+        if self._annunciator is None:
+            return True
+        if self._test is None or self._test.done():
+            self._test = asyncio.get_running_loop().create_task(self._annunciator.test())
+        return await asyncio.shield(self._test)
 
     def _alarm(self, request: Request, args: AlarmArgs | InactivateArgs) -> None:
         alarm_id = args.alarm_id

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from pumpd.bedside.desk import CHECKLIST
 from pumpd.core import events as ev
 from pumpd.driver import PumpAlarm
 from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
 from pumpd.records.patients import Patients
-from tests.bedside import PLAN, Bedside, Room, ward
+from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
+from tests.scenario.test_blind import orders_in
 
 
 def request_of(bed: Bedside, **changes: Any) -> dict[str, Any]:
@@ -242,3 +244,68 @@ async def test_another_container_does_not_take_the_question_for_line_pressure_aw
         assert (refused["state"], refused["reason"]) == ("rejected", "not_confirmed"), refused
         assert "pressure" in refused["text"]
         assert (await bed.order("session.resume", confirm=True, pressure_released=True))["state"] == "done"
+
+
+# --- in a bad order ---------------------------------------------------------------------------------------------------
+
+
+class SlowSounder:
+    """A sounder whose test takes two seconds."""
+
+    def __init__(self) -> None:
+        self.tests = 0
+
+    async def test(self) -> bool:
+        self.tests += 1
+        await asyncio.sleep(2)
+        return True
+
+
+def arming(bed: Bedside) -> asyncio.Task[dict[str, Any]]:
+    return asyncio.create_task(bed.order("session.arm", patient_ref=PATIENT, checklist=list(CHECKLIST)))
+
+
+def with_slow_sounder() -> tuple[Bedside, SlowSounder]:
+    room, sounder = Room(), SlowSounder()
+    room.office._annunciator = sounder  # type: ignore[assignment]
+    return Bedside(room), sounder
+
+
+@pytest.mark.shows("S5")
+async def test_an_arming_that_waits_for_the_sounder_does_not_follow_a_stop() -> None:
+    """S5: nothing older than a stop follows it on the wire; arming waits for a sound of some seconds."""
+    bed, _ = with_slow_sounder()
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done"
+        asking = arming(bed)
+        await asyncio.sleep(0.5)
+        assert (await bed.order("pump.stop"))["state"] == "done"
+        sent = len(bed.port.sent)
+        refused = await asking
+        assert (refused["state"], refused["reason"]) == ("rejected", "busy"), refused
+        assert orders_in(bed, sent) == []
+        assert (await arming(bed))["state"] == "done"
+
+
+async def test_an_arming_that_waits_for_the_sounder_does_not_outlast_the_program() -> None:
+    bed, _ = with_slow_sounder()
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done"
+        asking = arming(bed)
+        await asyncio.sleep(0.5)
+        bed.room.office.close()
+        assert (await asking)["reason"] == "busy"
+        assert bed.phase == "planned"
+
+
+async def test_a_hundred_armings_at_once_are_one_sound_and_one_arming() -> None:
+    bed, sounder = with_slow_sounder()
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done"
+        answers = await asyncio.gather(*[arming(bed) for _ in range(100)])
+        assert [answer["state"] for answer in answers].count("done") == 1
+        assert sounder.tests == 1
+        assert bed.phase == "armed"
+        nowhere = {**request_of(bed, args={"patient_ref": PATIENT, "checklist": []}), "bed": "nowhere"}
+        assert (await bed.send("session.arm", nowhere))["reason"] == "malformed"
+        assert sounder.tests == 1, "a bed that is not there is told at once"
