@@ -199,6 +199,8 @@ class Bed:
         for order in orders:
             self._send(order, seq)
         self._set_timers(decision)
+        if isinstance(event, ev.OrderDone) and event.report is not None:
+            self._renew_lease()  # it has been judged: a start that was read back is guarded from there on
         if before.phase is not self.state.phase:
             phase, was = self.state.phase.value, before.phase.value
             log.info("session", bed=self.setup.bed, phase=phase, was=was, because=type(event).__name__)

@@ -315,6 +315,22 @@ async def test_a_link_that_fails_is_taken_up_again_and_no_other_bed_notices(monk
 # --- a bed that stands silently ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S16")
+async def test_a_start_that_was_read_back_is_guarded_before_the_first_poll(monkeypatch: Any) -> None:
+    """In Basic mode no watchdog would end what nobody judges."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.armed()
+
+        async def never(_bed: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(bed_module.Bed, "_read", never)
+        monkeypatch.setattr(bed_module.Bed, "pulse", lambda _bed: None)
+        assert (await bed.order("session.start", confirm=True))["state"] == "done"
+        assert await bed.until(lambda: not bed.truth["infusing"], within_s=SILENT_S) <= bed_module.LEASE_S + 0.5
+
+
 @pytest.mark.shows("S16", "beyond:SILENT_S")
 async def test_a_bed_whose_poll_hangs_stops_its_pump_and_comes_back(monkeypatch: Any) -> None:
     room = Room()
