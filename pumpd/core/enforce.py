@@ -15,7 +15,7 @@ from pumpd.core.delivery import complete, follow, lateness, small, tighten
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import regain_sight
 from pumpd.core.state import Phase, Sight
-from pumpd.core.taken import begun, half_loaded, rate_set, stop_what_cannot_be_set_down, well
+from pumpd.core.taken import begun, rate_set, stop_what_cannot_be_set_down, well
 from pumpd.core.therapy import over, secure, unarm
 from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
@@ -48,6 +48,8 @@ def _measure(turn: Turn, report: PumpReport) -> None:
     if state.volumes.last_count is not None and state.volumes.at != turn.now:
         turn.become(volumes=watch.read(state.volumes, report, turn.now, turn.top_rate))
     turn.become(report=report)
+    if not isinstance(state.cut, ev.Arm):
+        turn.become(cut=None)  # read after it: the rate is known, and the limit until the next loading is not asked for
     if state.ours is not None and report.rate not in (None, state.ours.rate):
         turn.become(ours=replace(state.ours, rate=report.rate))  # changed at its keypad, in our sight: still our pump
 
@@ -75,7 +77,7 @@ def _settle(turn: Turn, report: PumpReport, grown: Ml) -> bool:
             rate_set(turn, pending.order)
         case _:
             turn.become(pending=None)
-            half_loaded(turn, pending.order)
+            turn.cut_short(pending.order)
             turn.answer(pending.by, "failed", "the pump was asked: the order was not carried out", "unknown")
             if moving and turn.state.phase is Phase.RUNNING and isinstance(pending.order, ev.SetRate):
                 return _not_set_down(turn, pending.order, report)

@@ -69,8 +69,7 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
         return
     turn.become(sight=Sight.VERIFYING)
     assert turn.state.ours is not None
-    on_its_way = turn.state.pending.order if turn.state.pending is not None else None
-    difference = differs(turn.state.ours, event.identity, on_its_way)
+    difference = differs(turn.state.ours, event.identity, _may_have_taken(turn.state))
     if difference:
         turn.alarm("pump_not_proved", difference=difference)
     else:
@@ -119,7 +118,7 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
         return False
     volumes = watch.read_after_gap(state.volumes, report, turn.now, turn.top_rate, turn.step, possible, begun_again)
     ours = state.connected or state.ours  # proved: what an order that was cut has changed is expected from now on
-    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours)
+    turn.become(sight=Sight.SEEING, volumes=volumes, report=report, limit_covers=False, ours=ours, cut=None)
     turn.clear("comms_lost_pump")
     if state.phase is not Phase.RECOVERING:
         turn.clear("daemon_restarted")
@@ -128,10 +127,16 @@ def regain_sight(turn: Turn, report: PumpReport) -> bool:
     return True
 
 
+def _may_have_taken(state: State) -> ev.Order | None:
+    """The order that our pump may have carried out, or half of it, without our knowing."""
+    if state.pending is None or isinstance(state.cut, ev.Arm):
+        return state.cut
+    return state.pending.order
+
+
 def _diameter_was_set(state: State) -> bool:
     """By an arming that was cut: that cleared the counter, too."""
-    arming = state.pending is not None and isinstance(state.pending.order, ev.Arm)
-    if not arming or state.ours is None or state.connected is None:
+    if not isinstance(_may_have_taken(state), ev.Arm) or state.ours is None or state.connected is None:
         return False
     return state.connected.fingerprint != state.ours.fingerprint
 
@@ -145,7 +150,7 @@ def _possible_unseen(turn: Turn) -> Ml:
     state = turn.state
     if state.rebooted:  # for an unknown time, so as much as its own limit can have let through (S11)
         return turn.plan.volume
-    order = state.pending.order if state.pending is not None else None
+    order = _may_have_taken(state)
     set_to = None if state.ours is None else state.ours.rate
     known = (state.volumes.rate_high, set_to, getattr(order, "rate", None))
     highest = max(rate for rate in known if rate is not None)

@@ -79,6 +79,7 @@ class State:
     plan: Plan | None = None
     rules: Rules | None = None
     patient_ref: str = ""
+    former_session: str = ""  # the patient's last one by the journal, when this one was planned
     connected: Identity | None = None  # who answers at the port
     ours: Identity | None = None  # the pump that was armed, as it must read now
     settings: Settings = ()
@@ -94,6 +95,7 @@ class State:
     fitted_counted: Ml = ZERO  # ... and when the present container was fitted
     limit_covers: bool = False  # the pump's own limit ends the infusion within the plan
     pending: Pending | None = None
+    cut: Order | None = None  # given up before its end: what it changed may be read in the pump until that is known
     halt: HaltLatch | None = None
     orders: int = 0
     hold: Hold | None = None

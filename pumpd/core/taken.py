@@ -25,13 +25,6 @@ WHY_IT_STOOD = (
 )
 
 
-def half_loaded(turn: Turn, order: ev.Order) -> None:
-    """Cut or refused on the way: what the pump reads now is no sign of another one until it was loaded again (S15)."""
-    ours = turn.state.ours
-    if ours is not None and isinstance(order, (ev.Arm, ev.Begin, ev.Tighten)):
-        turn.become(ours=replace(ours, rate=None, limit=None))
-
-
 def as_loaded(turn: Turn, order: ev.Begin | ev.Tighten) -> Identity | None:
     """Our pump as it must read once it was loaded with this rate and limit."""
     ours = turn.state.ours

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from pumpd.core.events import Answer, By, Clear, Effect, Halt, Order, Raise, Rules
+from pumpd.core.events import Answer, Arm, By, Clear, Effect, Halt, Order, Raise, Release, Rules, SetRate
 from pumpd.core.frozen import changer
 from pumpd.core.plan import Plan
 from pumpd.core.state import HaltLatch, Hold, Pending, Phase, Sight, State
@@ -121,6 +121,8 @@ class Turn:
         number = self.state.orders + 1
         order = make(number)
         self.become(orders=number, pending=Pending(order, by, self.now, plan=plan, fitted=fitted))
+        if isinstance(order, Arm):
+            self.become(cut=None)  # it sets all that an older one may have left
         self.effects.append(order)
         self.answer(by, "accepted")
 
@@ -152,6 +154,17 @@ class Turn:
         if pending is not None:
             self.answer(pending.by, "failed", text, reason)
             self.become(pending=None)
+            self.cut_short(pending.order)
+
+    def cut_short(self, order: Order) -> None:
+        """Cut or refused on the way: what the pump reads now is no sign of another one until it is known (S15)."""
+        ours = self.state.ours
+        if ours is None or isinstance(order, Release):
+            return
+        if not isinstance(order, SetRate):
+            self.become(ours=replace(ours, rate=None, limit=None))
+        if not isinstance(self.state.cut, Arm):  # a diameter stays until it is read or set again
+            self.become(cut=order)
 
     # --- the session clock and phases ---
 

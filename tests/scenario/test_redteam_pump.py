@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from pumpd.bedside.bed import UNJUDGED_MOST_S
 from simulator.device import Device
 from simulator.wire_newera import safe_packet
-from tests.bedside import Bedside, Room, ward
+from tests.bedside import Bedside, Room, ward, weighing
 from tests.scenario.test_blind import starts
 
 Lie = Callable[[str], str]
@@ -138,3 +139,70 @@ async def test_a_stop_reaches_a_pump_whose_answers_cannot_be_judged(what: str) -
         await bed.until(lambda: not bed.truth["infusing"], within_s=3)
         honest(bed)
         await bed.until(lambda: bed.phase == "observing", within_s=20)
+
+
+# --- a stop cuts an order, and the cable is out before the stop is read back ---
+
+
+async def cut(bed: Bedside, verb: str, after_s: float, **args: Any) -> None:
+    """Order it, end the session so many seconds later, pull the plug at once and put it back."""
+    bed.do("fault", kind="delay", delay_s=0.002)
+    asking = asyncio.create_task(bed.order(verb, **args))
+    await asyncio.sleep(after_s)
+    stopping = asyncio.create_task(bed.order("session.stop"))
+    await asyncio.sleep(0.0005)
+    bed.port.plug_out()
+    await asyncio.sleep(2)
+    bed.port.plug_in()
+    await asyncio.gather(asking, stopping)
+    await asyncio.sleep(10)
+
+
+@pytest.mark.shows("S5", "S15")
+@pytest.mark.parametrize("after_ms", [20, 40, 60, 100])
+@pytest.mark.parametrize("mode", ["safe", "basic"])
+async def test_a_resume_cut_by_a_stop_makes_no_stranger_of_our_pump(mode: str, after_ms: int) -> None:
+    """It may run at the new rate and limit already: the stop that is owed must reach it."""
+    bed = Bedside(Room(), mode=mode)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(120)
+        offer = (await bed.order("session.resume", mode="recalculate"))["text"]
+        found = re.search(r"rate ([\d.]+).*volume ([\d.]+)", offer)
+        assert found is not None
+        given = {"rate_ml_h": found[1], "volume_ml": found[2]}
+        await cut(bed, "session.resume", after_ms / 1000, mode="recalculate", given=given)
+        assert "pump_not_proved" not in bed.raised
+        assert bed.phase == "observing"
+        assert not bed.truth["infusing"]
+
+
+@pytest.mark.shows("S5", "S15")
+@pytest.mark.parametrize("after_ms", [2, 5, 12])
+async def test_a_rate_cut_by_a_stop_makes_no_stranger_of_our_pump(after_ms: int) -> None:
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        await cut(bed, "rate.set", after_ms / 1000, rate_ml_h="40.00", given={"rate_ml_h": "40.00"})
+        assert "pump_not_proved" not in bed.raised
+        assert bed.phase == "observing"
+        assert not bed.truth["infusing"]
+
+
+@pytest.mark.shows("S15")
+@pytest.mark.parametrize("after_ms", [5, 15, 40, 80])
+async def test_another_container_cut_by_a_stop_makes_no_stranger_of_our_pump(after_ms: int) -> None:
+    """Its diameter may be in the pump, which then has lost its counter, too."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running(**weighing(40))
+        await bed.until_session(300)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(3)
+        syringe = {"kind": "syringe", "make": "BD", "size_ml": 20, "fill_ml": 20}
+        await cut(bed, "session.container", after_ms / 1000, container=syringe)
+        assert "pump_not_proved" not in bed.raised
+        assert bed.phase == "observing"
