@@ -481,9 +481,8 @@ class Bed:
 
         `annunciator` is how its test went ("ok", or why it does not sound); only arming asks for it.
         """
-        former = None
-        if isinstance(request.args, PlanArgs):
-            former = self.house.patients.former(request.args.patient_ref, self.house.clock.wall())
+        patient = request.args.patient_ref if isinstance(request.args, PlanArgs) else self.state.patient_ref
+        former = self.house.patients.former(patient, self.house.clock.wall())
         event = event_for(request, self.state, self.setup.site, self.house.new_id, annunciator, former)
         if self.dead:
             if not isinstance(event, (ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered)):

@@ -33,6 +33,7 @@ from pumpd.units import Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 # What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).
 CHECKLIST = ("air-purged-disconnected", "clamps-open", "line-connected", "syringe-seated", "patient-monitored")
+TOWARDS_A_DOSE = frozenset({"session.arm", "session.start"})
 SHARES_MAY_MISS = Decimal("0.001")  # rates given with three digits do not add up to the volume exactly
 
 
@@ -84,9 +85,11 @@ def event_for(
     annunciator: str,
     former: Former | None = None,
 ) -> ev.Event:
-    """The event this request means now. Raises Rejected. `former` is what the journal knows of a plan's patient."""
+    """The event this request means now. Raises Rejected. `former` is what the journal knows of the patient."""
     by = ev.By(request.actor, request.role, request.origin, request.id)
     _same_session(request, state)
+    if request.verb in TOWARDS_A_DOSE:
+        _same_history(request, state, former)
     return EVENTS[request.verb](request, by, state, site, new_session, annunciator, former)
 
 
@@ -108,6 +111,13 @@ def _same_session(request: Request, state: State) -> None:
     if stale and verb not in STOPPING:
         text = f"the session is at revision {state.revision}, not {request.expected_revision}: look again"
         raise Rejected("stale_revision", text, request.id)
+
+
+def _same_history(request: Request, state: State, former: Former | None) -> None:
+    """What was checked when it was planned has to be true still: two plans of one patient would be two doses (S8)."""
+    if former is not None and former.session_id not in (state.former_session, state.session_id):
+        text = "another session of this patient has begun since this one was planned: plan it again"
+        raise Rejected("limit", text, request.id)
 
 
 def propose(args: PrescriptionArgs, site: Site, intake: Intake | None = None, actor: str = "") -> Proposal:

@@ -39,6 +39,7 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
         plan=event.plan,
         rules=event.rules,
         patient_ref=event.plan.prescription.patient_ref,
+        former_session=event.intake.former.session_id if event.intake is not None and event.intake.former else "",
         connected=before.connected,
         report=before.report,
         orders=before.orders,

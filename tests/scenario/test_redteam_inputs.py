@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from pumpd.core import events as ev
 from pumpd.driver import PumpAlarm
 from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
-from pumpd.records.patients import Patients
+from pumpd.records.patients import Patients, sessions_started
 from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
-from tests.scenario.test_blind import orders_in
+from tests.scenario.test_blind import orders_in, starts
+from tests.scenario.test_recovery import born_again, journaled
 
 
 def request_of(bed: Bedside, **changes: Any) -> dict[str, Any]:
@@ -309,3 +312,50 @@ async def test_a_hundred_armings_at_once_are_one_sound_and_one_arming() -> None:
         nowhere = {**request_of(bed, args={"patient_ref": PATIENT, "checklist": []}), "bed": "nowhere"}
         assert (await bed.send("session.arm", nowhere))["reason"] == "malformed"
         assert sounder.tests == 1, "a bed that is not there is told at once"
+
+
+# --- one patient, two sessions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S8")
+@pytest.mark.parametrize("armed", [False, True])
+async def test_one_patient_planned_at_two_beds_gets_one_dose(armed: bool) -> None:
+    """S8: what the journal knew was asked when it was planned, and never again."""
+    room = Room(patients=Patients())
+    one, two = Bedside(room, "one"), Bedside(room, "two")
+    async with ward(one, two):
+        assert (await two.planned())["state"] == "done"
+        if armed:
+            assert (await arming(two))["state"] == "done"
+        await one.running()
+        refused = await (two.order("session.start", confirm=True) if armed else arming(two))
+        assert (refused["state"], refused["reason"]) == ("rejected", "limit"), refused
+        assert "another session of this patient" in refused["text"]
+        assert starts(two) == 0
+        assert (await one.order("session.pause"))["state"] == "done"
+        assert (await one.order("session.resume", confirm=True))["state"] == "done", "its own session is no other one"
+        if armed:
+            assert (await two.order("session.stop"))["state"] == "done"
+        override = {"by": "Dr. A", "reason": "the first one was stopped"}
+        assert (await two.planned(override=override))["state"] == "done"
+        assert (await arming(two))["state"] == "done", "planned with both in sight, by a person with a reason"
+        assert (await two.order("session.start", confirm=True))["state"] == "done"
+
+
+@pytest.mark.shows("S8", "S10")
+async def test_the_other_session_of_a_patient_is_known_after_a_restart(tmp_path: Path) -> None:
+    """S8: both plans and the start are in the journal."""
+    path = tmp_path / "journal.sqlite3"
+    room = journaled(path)
+    one, two = Bedside(room, "one"), Bedside(room, "two")
+    async with ward(one, two):
+        assert (await one.planned())["state"] == "done"
+        await two.running()
+    again = born_again(one, path)
+    patients = Patients()
+    patients.learn(sessions_started(again.room.journal.plans_and_starts()))
+    again.room.house = again.ward.bed.house = replace(again.room.house, patients=patients)
+    async with ward(again):
+        assert again.phase == "planned"
+        refused = await arming(again)
+        assert (refused["state"], refused["reason"]) == ("rejected", "limit"), refused
