@@ -47,6 +47,7 @@ REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)
 ASK_AGAIN_S = 35.0  # wire seconds; over the longest watchdog (30 s), for a question feeds it and nobody judges (S16)
 UNPROVED = "pump_not_proved"
+OUTCOMES = (ev.OrderDone, ev.OrderFailed)
 
 log = structlog.get_logger(__name__)
 
@@ -196,6 +197,8 @@ class Bed:
                     self.house.office.answer(effect, self.setup.bed, self.state, self._proposal)
                 case _:
                     orders.append(effect)
+        if self._order is not None and _given_up(before, self.state) and not isinstance(event, OUTCOMES):
+            self._order.cancel()  # S3: it may still wait for journal or line, and nobody would know that it was sent
         for order in orders:
             self._send(order, seq)
         self._set_timers(decision)
@@ -347,9 +350,7 @@ class Bed:
             self._told_seq = 0
             await self.house.logbook.journal.durable(seq, DURABLE_WITHIN_S)  # else two crashes could lose the alarm
         try:
-            if self._identify:
-                self.feed(ev.LinkUp(await self.link.perform(self.link.connect)))
-                self._identify = False
+            identity = await self.link.perform(self.link.connect) if self._identify else None
             report = await self.link.perform(self.link.pump.read)
         except PumpError as error:
             log.debug("bed.no_reading", bed=self.setup.bed, error=str(error))  # the link tells when it is lost
@@ -359,6 +360,9 @@ class Bed:
             return
         now = self.house.clock.wire()
         self._heard_at = self._answers_since = now
+        if identity is not None:  # and only now: who answers and cannot be read is not seen (S7)
+            self._identify = False
+            self.feed(ev.LinkUp(identity))
         self.feed(ev.PumpReported(report))
         self._stale.set(now + STALE_S)
         self._renew_lease()
@@ -454,6 +458,7 @@ class Bed:
             case wire.LinkUp(identity=identity):
                 self._identify = False
                 self._answers_since = self.house.clock.wire()
+                self._stale.set(self._answers_since + STALE_S)
                 self.feed(ev.LinkUp(identity))
                 self.display.description(identity, self.state)
                 self._spawn(self._look())
@@ -508,3 +513,10 @@ class Bed:
         self.display.connection(self._heard_at)
         self.display.session(self.state, self.session_now())
         self.alarms.say_all()
+
+
+def _given_up(before: State, after: State) -> bool:
+    """An order was on its way and nobody waits for it any more."""
+    if before.pending is None:
+        return False
+    return after.pending is None or after.pending.order.number != before.pending.order.number

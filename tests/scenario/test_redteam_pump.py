@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from simulator.device import Device
 from simulator.wire_newera import safe_packet
 from tests.bedside import Bedside, Room, ward, weighing
 from tests.scenario.test_blind import starts
+from tests.scenario.test_islands import Disk, room_with
 
 Lie = Callable[[str], str]
 
@@ -206,3 +208,67 @@ async def test_another_container_cut_by_a_stop_makes_no_stranger_of_our_pump(aft
         await cut(bed, "session.container", after_ms / 1000, container=syringe)
         assert "pump_not_proved" not in bed.raised
         assert bed.phase == "observing"
+
+
+# --- at the keypad, between two polls ---
+
+
+async def next_reading(bed: Bedside) -> None:
+    """Wait for the next poll to come in."""
+    before = bed.ward.bed.heard_ago_ms() or 0
+    while (ago := bed.ward.bed.heard_ago_ms() or 0) >= before:
+        before = ago
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.shows("S3")
+async def test_a_resume_that_waited_for_the_disk_does_not_undo_a_stop_at_the_keypad(tmp_path: Path) -> None:
+    """S3: while it waits somebody starts the pump at its keypad, so it is given up; and then stops it there."""
+    disk = Disk()
+    bed = Bedside(room_with(disk, tmp_path / "j.sqlite3"))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        bed.key("stop")
+        await bed.until(lambda: bed.phase == "paused", within_s=2)
+        await asyncio.sleep(3)
+        await next_reading(bed)
+        await asyncio.sleep(0.75)
+        disk.blocked = True
+        asking = asyncio.create_task(bed.order("session.resume", confirm=True))
+        await asyncio.sleep(0.01)
+        bed.key("run")
+        await next_reading(bed)
+        assert bed.phase == "running"
+        bed.key("stop")
+        disk.blocked = False
+        assert (await asking)["state"] == "failed"
+        await asyncio.sleep(5)
+        assert starts(bed) == 1
+        assert bed.phase == "paused"
+        assert not bed.truth["infusing"]
+
+
+# --- nobody's pump that answers and cannot be read ---
+
+
+@pytest.mark.shows("S7")
+@pytest.mark.parametrize("mode", ["safe", "basic"])
+async def test_without_a_session_too_a_pump_that_cannot_be_read_is_said_to_be_unseen(mode: str) -> None:
+    bed = Bedside(Room(), mode=mode)
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done"
+        deceive(bed, NONSENSE["a counter that is no number"])
+        await bed.until(lambda: "pump_not_connected" in bed.alarms, within_s=4)
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            assert "pump_not_connected" in bed.alarms
+            assert bed.state.sight.value == "blind"
+        bed.port.plug_out()
+        await asyncio.sleep(1)
+        bed.port.plug_in()
+        await asyncio.sleep(5)
+        assert bed.state.sight.value == "blind", "who answers is known again, and nothing can be read"
+        honest(bed)
+        await bed.until(lambda: bed.state.sight.value == "seeing", within_s=5)
+        assert "pump_not_connected" not in bed.state.conditions
