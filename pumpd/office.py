@@ -21,10 +21,11 @@ from pumpd.core import events as ev
 from pumpd.core.alarms import Inactivation
 from pumpd.core.state import State
 from pumpd.messaging.auth import MEMORY_S, Arrived, Gate, Origin, Refused, Remembered, Repeated
-from pumpd.messaging.messages import Ack
+from pumpd.messaging.messages import Ack, Oversized
 from pumpd.messaging.outlet import Outlet
 from pumpd.messaging.requests import (
     STOPPING,
+    TEXT_MAX,
     AlarmArgs,
     AudioArgs,
     InactivateArgs,
@@ -36,6 +37,7 @@ from pumpd.records.journal import Journal
 from pumpd.records.logbook import Logbook
 
 FIGURES = ("_ml", "_ml_h", "_mg", "_s")
+VERB_MAX = 64
 COMMAND = "command:"  # the journal's small memory keeps request ids under this
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ class Office:
 
     def take(self, verb: str, payload: bytes, origin: Origin, retained: bool, at_wire: float) -> None:
         """One request as it came in. Never raises for what is in it."""
+        verb = verb[:VERB_MAX]  # a topic may have 65 kB; no verb is cut to one that is known
         arrived = Arrived(verb, payload, origin, retained, at_wire)
         verdict = self._gate.judge(arrived, now_wire=self._clock.wire(), now_wall=self._clock.wall())
         match verdict:
@@ -198,7 +201,7 @@ class Office:
 
         Why a plan was refused may tell of the patient: the words go to the sender and into the journal only.
         """
-        told: dict[str, Any] = {"verb": verb[:64], "id": request_id, "reason": reason}
+        told: dict[str, Any] = {"verb": verb, "id": request_id, "reason": reason}
         words = {"private" if verb == "session.plan" else "text": text}
         self._logbook.write("Refused", json.dumps(told | words, sort_keys=True))
         log.info("office.refused", **told, **({} if "private" in words else words))
@@ -206,7 +209,12 @@ class Office:
             self._say(Ack.model_construct(id=request_id, verb=verb, state=state, reason=reason, text=text, data=data))
 
     def _say(self, body: Ack) -> None:
-        payload = self._outlet.say(f"ack/{body.id}", body)
+        try:
+            payload = self._outlet.say(f"ack/{body.id}", body)
+        except Oversized as error:
+            log.warning("office.too_long_for_the_bus", verb=body.verb, id=body.id, error=str(error))
+            short = {"text": (body.text or "")[:TEXT_MAX], "data": None, "readback": None}
+            payload = self._outlet.say(f"ack/{body.id}", body.model_copy(update=short))
         self._gate.answered(body.id, payload)
         self._keep(body.id, payload)
         if body.final:

@@ -17,6 +17,7 @@ from pumpd.units import Ml, MlPerHour
 _changed = changer(State)
 
 PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
+ASKERS_MAX = 32  # of one stop: an answer to each of them has to fit into one message
 NOT_SENT = 0  # the number of a stop that waits; orders count from 1
 
 
@@ -133,7 +134,7 @@ class Turn:
         """
         self.drop_pending("preempted", "a stop took the line")
         latch = self.state.halt
-        asked_by = (*(latch.asked_by if latch else ()), *((by,) if by else ()))
+        asked_by = self._all_who_asked(latch, by)
         since = latch.since if latch else self.now
         self.answer(by, "accepted")
         if self.state.sight is not Sight.SEEING:
@@ -147,6 +148,13 @@ class Turn:
         number = self.state.orders + 1
         self.become(orders=number, halt=HaltLatch(since, number, True, asked_by))
         self.effects.append(Halt(number))
+
+    def _all_who_asked(self, latch: HaltLatch | None, by: By | None) -> tuple[By, ...]:
+        """Who waits for the stop. Of a display that orders it anew every second only the last orders are answered."""
+        asked_by = (*(latch.asked_by if latch else ()), *((by,) if by else ()))
+        if len(asked_by) > ASKERS_MAX:
+            self.answer(asked_by[0], "failed", "the stop stands; it is answered to those who asked last", "preempted")
+        return asked_by[-ASKERS_MAX:]
 
     def drop_pending(self, reason: str, text: str) -> None:
         """Give up waiting for the order on its way."""

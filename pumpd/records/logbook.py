@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import structlog
+
 from pumpd.clock import Clock
 from pumpd.messaging.encode import timestamp
-from pumpd.messaging.messages import Event
+from pumpd.messaging.messages import Event, Oversized
 from pumpd.messaging.outlet import Outlet
 from pumpd.records.journal import Journal
+
+log = structlog.get_logger(__name__)
 
 
 class Logbook:
@@ -46,5 +50,13 @@ class Logbook:
                 prev_hash=self.journal.prev_hash,
                 hash=self.journal.head[1],
             )
-            self._outlet.say("event", body)
+            self._tell(body, len(text))
         return seq
+
+    def _tell(self, body: Event, length: int) -> None:
+        """Whoever writes here supervises a pump: a row that is too long for the bus is told of, not raised."""
+        try:
+            self._outlet.say("event", body)
+        except Oversized as error:
+            log.warning("logbook.too_long_for_the_bus", seq=body.seq, kind=body.type, error=str(error))
+            self._outlet.say("event", body.model_copy(update={"data": {"too_long_for_the_bus": length}}))

@@ -13,6 +13,8 @@ import pytest
 
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.core import events as ev
+from pumpd.core.state import State
+from pumpd.core.turn import ASKERS_MAX
 from pumpd.driver import PumpAlarm
 from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
@@ -359,3 +361,93 @@ async def test_the_other_session_of_a_patient_is_known_after_a_restart(tmp_path:
         assert again.phase == "planned"
         refused = await arming(again)
         assert (refused["state"], refused["reason"]) == ("rejected", "limit"), refused
+
+
+# --- too much of it ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S5", "S16")
+@pytest.mark.parametrize("fault", ["cable", "garbage"])
+async def test_a_stop_that_is_ordered_again_and_again_while_blind_ends_no_bed(fault: str) -> None:
+    """S5: each outcome answered everybody who had asked, in one row; after a hundred it was too long for a message."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        if fault == "cable":
+            bed.port.plug_out()
+        else:
+            bed.do("fault", kind="garbage")
+        await asyncio.sleep(6)
+        stops = []
+        for _ in range(300):
+            fields = request_of(bed, args={"bed": bed.name, "pump": "one-pump"}, actor="\U0001f600" * 200)
+            stops.append(fields["id"])
+            bed.room.office.take("pump.stop", json.dumps(fields).encode(), Origin.BUS, False, bed.room.clock.wire())
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(5)
+        if fault == "cable":
+            bed.port.plug_in()
+        else:
+            bed.do("clear_faults")
+        await bed.until(lambda: bed.state.halt is None, within_s=30)
+        assert not bed.truth["infusing"]
+        assert {"bed_failed", "monitor_only"}.isdisjoint(bed.raised)
+        answers = [bed.room.paper.last(f"ack/{each}")["state"] for each in stops]
+        assert answers[-ASKERS_MAX:] == ["done"] * ASKERS_MAX
+        assert set(answers) == {"done", "failed"}, "nobody is left without an answer"
+
+
+async def test_a_verb_as_long_as_a_topic_can_be_is_refused() -> None:
+    """`take` never raises: the answer repeated the verb and was longer than a message may be."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        for verb in ("x" * 65_000, "session.start" + "x" * 100):
+            fields = request_of(bed)
+            bed.room.office.take(verb, json.dumps(fields).encode(), Origin.BUS, False, bed.room.clock.wire())
+            assert bed.room.paper.last(f"ack/{fields['id']}")["reason"] == "not_allowed"
+
+
+@pytest.mark.shows("S16")
+async def test_a_request_as_long_as_it_may_be_breaks_no_bed() -> None:
+    """Every word of a plan at its full length, in characters that JSON writes longest."""
+    bed = Bedside(Room(patients=Patients()))
+    longest = "\U0001f600" * 199 + "a"
+    async with ward(bed):
+        noted = {"by": longest}
+        changes: dict[str, Any] = {
+            "checks": {name: {**check, **noted} for name, check in PLAN["checks"].items()},  # type: ignore[attr-defined]
+            "weight": {"value": 70, "unit": "kg", **noted},
+            "weight_again": {"value": 70, "unit": "kg", **noted},
+            "preparation": {"drug_mg": 50, "final_ml": 50, **noted},
+            "override": {"by": longest, "reason": longest},
+            "second_person": longest,
+            "patient_ref": longest,
+            "duration_min": 40,
+            "steps": [{"duration_min": 2, "share_pct": 5}] * 20,
+        }
+        args = {**PLAN, **changes}
+        fields = request_of(bed, actor="b" + longest[1:], role=longest, origin=longest, session_id=None, args=args)
+        payload = json.dumps(fields, ensure_ascii=False).encode()
+        assert len(payload) < 16 * 1024
+        bed.room.office.take("session.plan", payload, Origin.BUS, False, bed.room.clock.wire())
+        await asyncio.sleep(2)
+        answer = bed.room.paper.last(f"ack/{fields['id']}")
+        assert answer["state"] == "done", answer
+        assert "bed_failed" not in bed.raised
+        assert bed.phase == "planned"
+
+
+@pytest.mark.shows("S16")
+async def test_what_is_too_long_for_the_bus_is_told_of_and_never_raised() -> None:
+    """Whoever writes a row or an answer supervises a pump; the journal has all of it."""
+    room = Room()
+    long = "x" * 20_000
+    seq = room.logbook.write("Refused", json.dumps({"text": long}), bed="one")
+    assert room.paper.last("event")["data"] == {"too_long_for_the_bus": len(json.dumps({"text": long}))}
+    assert room.paper.last("event")["seq"] == seq
+    assert [json.loads(row.data)["text"] for row in room.journal.rows()] == [long]
+    request = str(uuid.UUID(int=1))
+    room.answer(ev.Answer(request, "failed", "uncertain", long, (("told", long),)), "one", State())
+    answer = room.paper.last(f"ack/{request}")
+    assert (answer["state"], answer["reason"]) == ("failed", "uncertain")
+    assert long.startswith(answer["text"])
