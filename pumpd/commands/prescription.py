@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from cyclopts import Parameter, Token
 
 from pumpd.commands.reach import REFUSED, USAGE, Failed
 from pumpd.messaging.encode import from_json, to_json
+from pumpd.messaging.forms import NUMBER
 from pumpd.messaging.prescription import PlanArgs, PrescriptionArgs
 from pumpd.messaging.requests import Rejected, read_form
 from pumpd.toml_file import ConfigError, read_toml
@@ -59,10 +60,9 @@ OPTIONS = {  # where the answer to each option stands in a request
 
 
 def _number(_hint: object, tokens: Sequence[Token]) -> Decimal:
-    try:
-        return Decimal(tokens[0].value)
-    except InvalidOperation:
-        raise ValueError(f"{tokens[0].value!r} is not a number") from None
+    if NUMBER.fullmatch(tokens[0].value) is None:
+        raise ValueError(f"{tokens[0].value!r} is not a number")
+    return Decimal(tokens[0].value)
 
 
 Number = Annotated[Decimal, Parameter(converter=_number)]

@@ -32,6 +32,7 @@ SOCKET_MODE = 0o660  # owner and group: the clinic's technician puts the nurses'
 TTL_MS = 5000  # filled in where the sender leaves it out; no network lies between
 WAITING_MAX_BYTES = 256 * 1024  # about 400 messages a reader may lag behind before it loses some
 LOST_MAX = 200  # messages lost in a row before a reader is cut off: it is asleep, and will start anew when it wakes
+FILTERS_MAX = 100  # each new topic is held against all of them, on the loop that supervises
 LINE_MAX = 2 * MAX_MESSAGE_BYTES  # a message in its wrapping
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,7 @@ class LocalServer:
             while line := await lines.readline():
                 if line.strip():
                     self._hear(line, reader)
+                await asyncio.sleep(0)  # a reader's buffer holds thousands of lines, and beds are waiting
         except ConnectionError:
             log.info("local.reader_gone", user=reader.user)
         except ValueError:  # the stream's word for a line beyond its limit
@@ -121,6 +123,9 @@ class LocalServer:
     def _subscribe(self, filters: object, reader: _Reader) -> None:
         if not isinstance(filters, list) or not all(isinstance(one, str) for one in filters):
             reader.refuse("subscribe: must be a list of topic filters")
+            return
+        if reader.filters + len(filters) > FILTERS_MAX:
+            reader.refuse(f"subscribe: a connection has at most {FILTERS_MAX} topic filters")
             return
         reader.subscribe(filters)
         for topic, payload in self._retained.items():
@@ -154,6 +159,11 @@ class _Reader:
         self._wanted: dict[str, bool] = {}
         self._lost = 0
         self.user = _user(writer.get_extra_info("socket"))
+
+    @property
+    def filters(self) -> int:
+        """How many it has."""
+        return len(self._filters)
 
     def subscribe(self, filters: list[str]) -> None:
         self._filters += filters

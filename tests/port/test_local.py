@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import itertools
 import json
 import os
 import socket
@@ -12,7 +13,15 @@ from typing import Any
 import pytest
 
 from pumpd.clock import SystemClock
-from pumpd.messaging.local import LINE_MAX, LOST_MAX, WAITING_MAX_BYTES, LocalClient, LocalServer, SocketBusy
+from pumpd.messaging.local import (
+    FILTERS_MAX,
+    LINE_MAX,
+    LOST_MAX,
+    WAITING_MAX_BYTES,
+    LocalClient,
+    LocalServer,
+    SocketBusy,
+)
 from pumpd.messaging.messages import MAX_MESSAGE_BYTES, Ack, Stamper
 from pumpd.messaging.outlet import Outlet
 from pumpd.messaging.requests import parse_request
@@ -207,3 +216,31 @@ async def test_opening_the_socket_leaves_the_umask_as_it_was(tmp_path: Path) -> 
     await one.server.start()
     await one.server.stop()
     assert os.umask(before) == 0o022
+
+
+@pytest.mark.shows("S16")
+async def test_a_thousand_lines_at_once_leave_the_loop_to_the_beds(desk: Desk) -> None:
+    """A buffer that is full of lines was read to its end before anything else got a turn."""
+    _, writer = await asyncio.open_unix_connection(str(desk.path))
+    writer.write(b'{"verb":"snapshot"}\n' * 1000)
+    seen = [0]
+    async with asyncio.timeout(WAIT_S):
+        while seen[-1] < 1000:
+            await asyncio.sleep(0)
+            seen.append(len(desk.commands))
+    writer.close()
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 2
+
+
+async def test_a_connection_may_not_ask_for_filters_without_end(desk: Desk) -> None:
+    answer = await raw_answer(desk.path, json.dumps({"subscribe": ["a/#"] * (FILTERS_MAX + 1)}).encode())
+    assert (answer["state"], answer["reason"]) == ("rejected", "malformed")
+    assert str(FILTERS_MAX) in answer["text"]
+    lines, writer = await asyncio.open_unix_connection(str(desk.path))
+    for _ in range(3):
+        writer.write(json.dumps({"subscribe": ["a/#"] * (FILTERS_MAX // 2)}).encode() + b"\n")
+    async with asyncio.timeout(WAIT_S):
+        assert json.loads(await lines.readline())["state"] == "rejected"
+        desk.say("a/b", b"1")
+        assert json.loads(await lines.readline())["topic"] == "a/b"
+    writer.close()

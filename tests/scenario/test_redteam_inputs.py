@@ -18,6 +18,7 @@ from pumpd.core.turn import ASKERS_MAX
 from pumpd.driver import PumpAlarm
 from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
+from pumpd.messaging.forms import NUMBER
 from pumpd.records.patients import Patients, sessions_started
 from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
@@ -146,6 +147,41 @@ async def test_a_name_that_moves_the_cursor_of_a_display_is_refused(char: str) -
         assert f"U+{ord(char):04X}" in answer["text"]
         assert char not in answer["text"]
         assert bed.ward.bed.alarms.board.alarms[0].acked_by is None
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+SLIPS = [
+    "3_5",
+    "0_.5",
+    "0,5",
+    " 0.5",
+    "0.5 ",
+    ".5",
+    "5.",
+    "\u0660.\u0665",
+    "\uff10.\uff15",
+    "0x1",
+    "1/2",
+    "--1",
+    "0.5.0",
+    "",
+    "5e",
+]
+
+
+@pytest.mark.shows("S8")
+@pytest.mark.parametrize("slip", SLIPS)
+async def test_a_figure_that_is_written_in_another_way_is_refused(slip: str) -> None:
+    """S8: 3_5 was read as 35, digits of other scripts as ours, and a naked point as a number."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        for changes in ({"dose_mg_per_kg": slip}, {"weight_again": {"value": slip, "unit": "kg"}}):
+            answer = await bed.planned(**changes)
+            assert (answer["state"], answer["reason"]) == ("rejected", "malformed"), answer
+            assert "is not a number" in answer["text"]
+    assert NUMBER.fullmatch("46.66")
+    assert NUMBER.fullmatch("5e-1")
 
 
 # --- ids --------------------------------------------------------------------------------------------------------------
