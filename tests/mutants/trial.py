@@ -7,6 +7,7 @@ tables, defaults - is tried in a process that imports everything anew, with the 
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -18,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -63,6 +65,7 @@ class Coverage:
     tests: dict[Line, list[str]] = field(default_factory=dict)
     failing: list[str] = field(default_factory=list)  # without any mutation: nothing can be judged by them
     imported: set[Line] = field(default_factory=set)  # run before any test: at import or while collecting
+    libraries: list[str] = field(default_factory=list)  # modules of others that the tests import
 
     def of(self, mutation: Mutation) -> set[str]:
         """The tests that run a line of the mutation."""
@@ -212,7 +215,7 @@ class _Host:
 
     def measure(self, files: frozenset[str] | None, out: int) -> None:
         """Run the tests of `files` (None: all) once, unchanged, each traced; a line of JSON for each."""
-        _tell(out, ["", 0.0, sorted(self.lines), True])
+        _tell(out, ["", 0.0, sorted(self.lines), _libraries()])
         for test in self.items:
             if files is None or test.split("::")[0] in files:
                 self.lines.clear()
@@ -248,6 +251,11 @@ class _Host:
         return _verdict(*_in_child(work, job.limit_s))
 
 
+def _libraries() -> list[str]:
+    """What is imported and neither ours nor a test, in the order of import."""
+    return [name for name, module in sys.modules.items() if "/lib/python" in (getattr(module, "__file__", None) or "")]
+
+
 def _codes(code: CodeType) -> Iterator[CodeType]:
     for each in code.co_consts:
         if isinstance(each, CodeType):
@@ -278,12 +286,13 @@ def measure(folder: str, files: frozenset[str] | None, paths: frozenset[str]) ->
     found = Coverage()
     status, words = _in_child(work, MEASURE_MAX_S)
     for line in words.splitlines():
-        test, seconds, lines, good = json.loads(line)
-        if not good:
-            found.failing.append(test)
-            continue
+        test, seconds, lines, told = json.loads(line)
         if not test:
             found.imported.update((path, number) for path, number in lines)
+            found.libraries = told
+            continue
+        if not told:
+            found.failing.append(test)
             continue
         found.seconds[test] = seconds
         for path, number in lines:
@@ -342,8 +351,16 @@ class _Chosen:
         items[:] = sorted((item for item in items if item.nodeid in self.order), key=lambda i: self.order[i.nodeid])
 
 
-def try_cold(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Verdict | None]]:
-    """Judge mutations of what runs at import. This process must not have imported any of the modules."""
+def try_cold(
+    jobs: Sequence[Job], processes: int, libraries: Sequence[str] = ()
+) -> Iterator[tuple[str, Verdict | None]]:
+    """Judge mutations of what runs at import. This process must not have imported any of the modules.
+
+    `libraries`, which nothing here changes, are imported once for all tries: that is half of what a try takes.
+    """
+    for name in libraries if jobs else ():
+        with suppress(ImportError):  # some are known by another name than they are imported by
+            importlib.import_module(name)
 
     def work(share: Sequence[Job], out: int) -> None:
         killers: list[str] = []  # of earlier mutations, the latest first
