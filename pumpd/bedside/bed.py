@@ -351,6 +351,7 @@ class Bed:
             await self.house.logbook.journal.durable(seq, DURABLE_WITHIN_S)  # else two crashes could lose the alarm
         try:
             identity = await self.link.perform(self.link.connect) if self._identify else None
+            asked_at = self.house.clock.wire()
             report = await self.link.perform(self.link.pump.read)
         except PumpError as error:
             log.debug("bed.no_reading", bed=self.setup.bed, error=str(error))  # the link tells when it is lost
@@ -363,7 +364,7 @@ class Bed:
         if identity is not None:  # and only now: who answers and cannot be read is not seen (S7)
             self._identify = False
             self.feed(ev.LinkUp(identity))
-        self.feed(ev.PumpReported(report))
+        self.feed(ev.PumpReported(report, (now - asked_at) * self.setup.speed))
         self._stale.set(now + STALE_S)
         self._renew_lease()
 

@@ -32,7 +32,7 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
     unseen, counted = turn.state.sight is not Sight.SEEING, turn.state.volumes.counted
     if unseen and not regain_sight(turn, report):
         return
-    _measure(turn, report)
+    _measure(turn, report, event.took_s)
     if _settle(turn, report, turn.state.volumes.counted - counted):
         return
     if unseen and turn.state.phase is Phase.ARMED:
@@ -42,11 +42,13 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
         turn.become(rebooted=False)
 
 
-def _measure(turn: Turn, report: PumpReport) -> None:
+def _measure(turn: Turn, report: PumpReport, took_s: float) -> None:
     """Bring the three volumes up to this reading (the first arming sets the counter's baseline)."""
     state = turn.state
     if state.volumes.last_count is not None and state.volumes.at != turn.now:
         turn.become(volumes=watch.read(state.volumes, report, turn.now, turn.top_rate))
+    highest = max(state.volumes.rate_high, turn.state.volumes.rate_high)
+    turn.become(volumes=watch.counted_before(turn.state.volumes, took_s, highest))
     turn.become(report=report)
     if not isinstance(state.cut, ev.Arm):
         turn.become(cut=None)  # read after it: the rate is known, and the limit until the next loading is not asked for

@@ -198,9 +198,10 @@ class ReleaseOrdered:
 
 @dataclass(frozen=True, slots=True)
 class PumpReported:
-    """One full poll."""
+    """One full poll. Its counter was read up to `took_s` session seconds before it came in."""
 
     report: PumpReport
+    took_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

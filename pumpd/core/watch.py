@@ -39,16 +39,23 @@ class Volumes:
     last_count: Ml | None = None  # the raw counter
     count_at_high: Ml = ZERO  # `high` when the counter last moved
     segments: int = 1
+    lag: Ml = ZERO  # what may have flowed since the counter was read, on a line that answers slowly
 
     def most(self, step: Decimal) -> Ml:
         """The most that can have been given: the counter may lag by one `step`, and S1 takes the larger figure."""
         counted, high = self.counted.value, self.high.value
-        return Ml(max(counted + step if counted else counted, high))
+        return Ml(max(counted + step + self.lag.value if counted else counted, high))
 
     def surely_most(self, step: Decimal) -> Ml:
-        """The tighter upper bound: true as long as both the counter and the reported rate are."""
+        """The tighter upper bound: true as long as both the counter and the reported rate are.
+
+        A counter beyond what the rate can have given proves that another rate ran between two readings.
+        """
         counted, high = self.counted.value, self.high.value
-        return Ml(min(counted + step, high)) if counted else self.high
+        if not counted:
+            return self.high
+        top = counted + step + self.lag.value
+        return Ml(top if counted > high else min(top, high))
 
     def apart(self, planned: Ml, step: Decimal) -> Ml:
         """How far the three volumes stand apart at the widest. The counter reads up to one `step` low."""
@@ -87,6 +94,12 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
         high=high,
         count_at_high=high if counted.counted > volumes.counted or not report.motion.moves else volumes.count_at_high,
     )
+
+
+def counted_before(volumes: Volumes, took_s: float, highest: MlPerHour) -> Volumes:
+    """The counter of the last reading is `took_s` old, and up to `highest` may have run since."""
+    lag = highest.over(took_s)
+    return volumes if lag == volumes.lag else _changed(volumes, lag=lag)
 
 
 def read_after_gap(

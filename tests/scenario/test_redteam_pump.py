@@ -13,7 +13,7 @@ import pytest
 from pumpd.bedside.bed import UNJUDGED_MOST_S
 from simulator.device import Device
 from simulator.wire_newera import safe_packet
-from tests.bedside import Bedside, Room, ward, weighing
+from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
 from tests.scenario.test_blind import starts
 from tests.scenario.test_islands import Disk, room_with
 
@@ -272,3 +272,42 @@ async def test_without_a_session_too_a_pump_that_cannot_be_read_is_said_to_be_un
         honest(bed)
         await bed.until(lambda: bed.state.sight.value == "seeing", within_s=5)
         assert "pump_not_connected" not in bed.state.conditions
+
+
+async def limit_begun_anew(bed: Bedside) -> None:
+    """At 90 percent, within one poll: two stops and a run at the keypad. Nobody can read that off the pump."""
+    await bed.until(lambda: bed.given >= 0.9 * PLANNED_ML, step_s=0.5)
+    await next_reading(bed)
+    for key in ("stop", "stop", "run"):
+        bed.key(key)
+    await next_reading(bed)
+    assert bed.state.limit_covers
+
+
+@pytest.mark.shows("S1")
+async def test_rates_dialled_up_and_down_between_polls_do_not_pass_the_dose() -> None:
+    """The rate that was read says less than the counter: the wider bound counts, and the pump's limit ends nothing."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await limit_begun_anew(bed)
+        for _ in range(5):
+            bed.do("set_rate", ml_h=150.0)
+            await asyncio.sleep(0.9)
+            bed.do("set_rate", ml_h=46.66)
+            await next_reading(bed)
+        assert "rate_above_plan" not in bed.raised
+        await bed.until(lambda: not bed.truth["infusing"], step_s=1)
+        assert PLANNED_ML * 0.999 < bed.given <= PLANNED_ML + 1e-9
+
+
+@pytest.mark.shows("S1")
+async def test_answers_just_within_their_time_do_not_pass_the_dose() -> None:
+    """The counter was read almost a second before its reading is judged."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        bed.do("fault", kind="delay", delay_s=0.45)
+        await limit_begun_anew(bed)
+        await bed.until(lambda: not bed.truth["infusing"], step_s=1)
+        assert PLANNED_ML * 0.999 < bed.given <= PLANNED_ML + 1e-9

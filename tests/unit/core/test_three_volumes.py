@@ -34,7 +34,7 @@ def infusing(rate: MlPerHour | None = SLOW, counted: str | None = "10") -> PumpR
 @pytest.mark.parametrize(
     ("counted", "high", "most", "surely"),
     [
-        ("10", "9", "10.01", "9"),
+        ("10", "9", "10.01", "10.01"),  # counted beyond what the rate can have given: another rate ran unseen
         ("10", "10", "10.01", "10"),
         ("10", "10.005", "10.01", "10.005"),
         ("10", "11", "11", "10.01"),
@@ -215,3 +215,12 @@ def test_what_our_counter_can_read(counted: str, power_lost: bool, plausible: bo
 def test_without_two_readings_of_a_counter_nothing_is_implausible() -> None:
     assert watch.plausible_count(volumes(), infusing(counted=None), Ml(0), STEP, False)
     assert watch.plausible_count(volumes(last_count=None), infusing(counted="500"), Ml(0), STEP, False)
+
+
+@pytest.mark.shows("S1")
+def test_a_counter_that_was_read_a_while_ago_reads_low_by_what_flowed_since() -> None:
+    seen = watch.counted_before(volumes(counted="10", high="10.5"), 1.0, MlPerHour(36))
+    assert seen.most(STEP) == Ml("10.5")
+    assert seen.surely_most(STEP) == Ml("10.02")
+    assert watch.counted_before(seen, 0.0, MlPerHour(36)).surely_most(STEP) == Ml("10.01")
+    assert watch.counted_before(volumes(counted="10", high="9"), 1.0, MlPerHour(36)).most(STEP) == Ml("10.02")
