@@ -222,6 +222,7 @@ def stop(turn: Turn, event: ev.StopOrdered) -> None:
         turn.go(Phase.ABORTED)
         turn.clear("unarmed")
         turn.answer(event.by, "done", "the session is aborted; nothing was infusing")
+        secure_armed(turn)
         return
     turn.halt(event.by)
     if turn.state.phase is not Phase.OBSERVING:
@@ -400,6 +401,12 @@ def secure(turn: Turn) -> None:
     """The pump stands for good: leave the smallest limit in it, so that its keypad cannot give a second dose (S1)."""
     slowest, smallest = MlPerHour(turn.rules.fitted.rates.least), smallest_limit(turn)
     turn.order(lambda number: ev.Tighten(number, slowest, smallest))
+
+
+def secure_armed(turn: Turn) -> None:
+    """What was armed and is not to be started holds the whole dose: its keypad alone could give it (S1)."""
+    if turn.state.ours is not None and _why_not_give(turn) is None:
+        secure(turn)
 
 
 def smallest_limit(turn: Turn) -> Ml:

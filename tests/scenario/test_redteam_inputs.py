@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pumpd.messaging.auth import Origin
 from pumpd.messaging.encode import timestamp
 from pumpd.messaging.forms import NUMBER
 from pumpd.records.patients import Patients, sessions_started
-from tests.bedside import PATIENT, PLAN, Bedside, Room, ward
+from tests.bedside import PATIENT, PLAN, PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_recovery import born_again, journaled
 
@@ -374,6 +375,7 @@ async def test_one_patient_planned_at_two_beds_gets_one_dose(armed: bool) -> Non
         assert (await one.order("session.resume", confirm=True))["state"] == "done", "its own session is no other one"
         if armed:
             assert (await two.order("session.stop"))["state"] == "done"
+            await asyncio.sleep(1)
         override = {"by": "Dr. A", "reason": "the first one was stopped"}
         assert (await two.planned(override=override))["state"] == "done"
         assert (await arming(two))["state"] == "done", "planned with both in sight, by a person with a reason"
@@ -487,3 +489,104 @@ async def test_what_is_too_long_for_the_bus_is_told_of_and_never_raised() -> Non
     answer = room.paper.last(f"ack/{request}")
     assert (answer["state"], answer["reason"]) == ("failed", "uncertain")
     assert long.startswith(answer["text"])
+
+
+# --- what is left in the pump -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S1")
+@pytest.mark.parametrize("how", ["stopped", "forgotten", "forgotten and stopped", "released"])
+async def test_a_dose_that_was_armed_and_given_up_is_not_left_to_the_keypad(how: str) -> None:
+    """S1: after the end the smallest limit stays in the pump. One that was armed and never started held all 35 mL."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        if "forgotten" in how:
+            await bed.until(lambda: bed.phase == "planned", within_s=1000, step_s=5)
+            await asyncio.sleep(2)
+        if how != "forgotten":
+            assert (await bed.order("session.stop"))["state"] == "done"
+            await asyncio.sleep(2)
+        if how == "released":
+            assert (await bed.order("session.release"))["state"] == "done"
+        bed.key("run")
+        await asyncio.sleep(30)
+        assert bed.given < 0.01
+        assert starts(bed) == 0
+
+
+async def test_a_pump_that_was_given_up_is_armed_again_for_the_whole_dose() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        await bed.until(lambda: bed.phase == "planned", within_s=1000, step_s=5)
+        assert (await arming(bed))["state"] == "done"
+        assert (await bed.order("session.start", confirm=True))["state"] == "done"
+        await bed.until(lambda: bed.phase == "observing", step_s=1)
+        assert bed.given == pytest.approx(PLANNED_ML, abs=0.02)
+
+
+@pytest.mark.shows("S5")
+async def test_two_nurses_at_once_one_order_and_the_stop_wins() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(30)
+        one, two, stop = await asyncio.gather(
+            bed.order("rate.set", rate_ml_h="40"), bed.order("rate.set", rate_ml_h="45"), bed.order("session.pause")
+        )
+        assert (one["reason"], two["reason"], stop["state"]) == ("preempted", "busy", "done")
+        assert not bed.truth["infusing"]
+        await asyncio.sleep(3)
+        fit = bed.order("session.container", container={"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50})
+        resumed, fitted, finished = await asyncio.gather(
+            bed.order("session.resume", confirm=True), fit, bed.order("session.finish", confirm=True)
+        )
+        assert (resumed["state"], fitted["reason"], finished["reason"]) == ("done", "busy", "busy")
+        assert starts(bed) == 2
+
+
+@pytest.mark.shows("S12")
+async def test_orders_of_the_patient_before_do_nothing_to_the_next_one() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        old = bed.state.session_id
+        assert (await bed.order("session.stop"))["state"] == "done"
+        await bed.until(lambda: bed.phase == "observing")
+        assert (await bed.order("session.end"))["state"] == "done"
+        assert (await bed.armed())["state"] == "done"
+        for verb in ("start", "resume", "stop", "pause", "release", "end", "restore", "accept", "finish"):
+            answer = await bed.order(f"session.{verb}", session_id=old, confirm=True)
+            assert answer["reason"] == "wrong_session", answer
+        assert bed.phase == "armed"
+        assert starts(bed) == 1
+
+
+@pytest.mark.shows("S2", "S8")
+async def test_many_raises_and_catching_up_together_pass_no_hard_limit() -> None:
+    """Each raise, pause and recalculation is confirmed and overridden; together they end at the hard 30 minutes."""
+    bed = Bedside(Room())
+    override = {"by": "Dr. A", "reason": "in a hurry"}
+    async with ward(bed):
+        await bed.running()
+        for _ in range(12):
+            await asyncio.sleep(7)
+            assert bed.state.plan is not None
+            rate = str(bed.state.plan.steps[-1].rate.value + 3)
+            await bed.order("rate.set", rate_ml_h=rate, given={"rate_ml_h": rate}, override=override)
+            assert (await bed.order("session.pause"))["state"] == "done"
+            await asyncio.sleep(30)
+            asked = await bed.order("session.resume", mode="recalculate", override=override)
+            if asked["reason"] == "not_confirmed":
+                rate, volume = re.findall(r"[0-9.]+", asked["text"])
+                figures = {"rate_ml_h": rate, "volume_ml": volume}
+                await bed.order("session.resume", mode="recalculate", override=override, given=figures)
+            if bed.phase == "paused":
+                assert "hard limit 30" in asked["text"]
+                assert (await bed.order("session.resume", confirm=True))["state"] == "done"
+            assert bed.state.plan.seconds >= 30 * 60
+        assert "hard limit 30" in asked["text"]
+        await bed.until(lambda: bed.phase == "observing", step_s=1)
+        assert bed.given <= PLANNED_ML + 0.01
+        assert bed.state.elapsed >= 29.9 * 60
