@@ -24,8 +24,9 @@ from pumpd.bedside.onlooker import Onlooker
 from pumpd.bedside.owed import Owed
 from pumpd.core import events as ev
 from pumpd.core.session import Decision, decide
+from pumpd.core.sight import implausible, is_another
 from pumpd.core.state import Sight, State
-from pumpd.driver import PumpError
+from pumpd.driver import Identity, PumpError
 from pumpd.line import link as wire
 from pumpd.line.talk import Deadline
 from pumpd.messaging.prescription import PlanArgs
@@ -280,7 +281,10 @@ class Bed:
         pending = self.state.pending
         if pending is not None and pending.order is order and pending.by is not None:
             self.house.office.answer(ev.Answer(pending.by.request, "started"), self.setup.bed, self.state)
-        self.feed(await carry_out(order, self.link, self.session_now))
+        outcome = await carry_out(order, self.link, self.session_now)
+        if isinstance(outcome, ev.OrderDone):
+            self._answers_since = self.house.clock.wire()  # read back: it can be judged
+        self.feed(outcome)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -353,6 +357,8 @@ class Bed:
             identity = await self.link.perform(self.link.connect) if self._identify else None
             asked_at = self.house.clock.wire()
             report = await self.link.perform(self.link.pump.read)
+            if implausible(self.state, report, self.session_now()):
+                identity = await self._another()
         except PumpError as error:
             log.debug("bed.no_reading", bed=self.setup.bed, error=str(error))  # the link tells when it is lost
             return
@@ -367,6 +373,11 @@ class Bed:
         self.feed(ev.PumpReported(report, (now - asked_at) * self.setup.speed))
         self._stale.set(now + STALE_S)
         self._renew_lease()
+
+    async def _another(self) -> Identity | None:
+        """In doubt, asked before its reading is judged, so that nothing is ordered: who, if not our pump (S15)."""
+        identity = await self.link.perform(self.link.connect)
+        return identity if is_another(self.state, identity) else None
 
     def _renew_lease(self) -> None:
         """S16: a judged reading, or knowing that there is none, keeps the pump going a little longer."""

@@ -13,7 +13,7 @@ from pumpd.core import watch
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.core.delivery import complete, follow, lateness, small, tighten
 from pumpd.core.repeated import stopped_too_often
-from pumpd.core.sight import regain_sight
+from pumpd.core.sight import POWER_LOST, regain_sight
 from pumpd.core.state import Phase, Sight
 from pumpd.core.taken import begun, rate_set, stop_what_cannot_be_set_down, well
 from pumpd.core.therapy import over, secure, unarm
@@ -121,7 +121,7 @@ def _armed(turn: Turn, report: PumpReport) -> None:
         turn.go(Phase.PLANNED)
         turn.alarm("infusing_against_plan", motion=report.motion.value, phase="armed")
         turn.halt()
-    elif state.pending is None and _changed_since_arming(turn, report):
+    elif state.pending is None and (POWER_LOST in state.told or _changed_since_arming(turn, report)):
         unarm(turn, "something was changed at the pump")
     elif not report.motion.moves:
         _halted(turn)

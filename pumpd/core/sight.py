@@ -40,6 +40,24 @@ def differs(expected: Identity, found: Identity, on_its_way: ev.Order | None = N
     return ", ".join(f"{name} {new} instead of {old}" for name, old, new in pairs if old != new)
 
 
+def is_another(state: State, found: Identity) -> bool:
+    """Whoever answers now reads differently from the pump that was armed."""
+    return state.ours is not None and bool(differs(state.ours, found, _may_have_taken(state)))
+
+
+def implausible(state: State, report: PumpReport, now: float) -> bool:
+    """In the midst of a session the counter falls, or jumps beyond what the fastest rate can have given.
+
+    Somebody set another diameter at the pump, or it is another pump: the line was never seen lost. A cut line may read
+    so, too, where nothing checks it.
+    """
+    if state.phase not in (Phase.RUNNING, Phase.PAUSED) or state.sight is not Sight.SEEING or state.pending is not None:
+        return False
+    turn = Turn(state, now)
+    possible = turn.top_rate.over(max(0.0, now - state.volumes.at))
+    return not watch.plausible_count(state.volumes, report, possible, turn.step, POWER_LOST in state.told)
+
+
 def _reads(text: str, number: Decimal) -> bool:
     try:
         return Decimal(text) == number

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pumpd.bedside.bed import UNJUDGED_MOST_S
+from pumpd.core import events as ev
 from simulator.device import Device
 from simulator.wire_newera import safe_packet
 from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
-from tests.scenario.test_blind import starts
+from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_islands import Disk, room_with
 
 Lie = Callable[[str], str]
@@ -311,3 +312,152 @@ async def test_answers_just_within_their_time_do_not_pass_the_dose() -> None:
         await limit_begun_anew(bed)
         await bed.until(lambda: not bed.truth["infusing"], step_s=1)
         assert PLANNED_ML * 0.999 < bed.given <= PLANNED_ML + 1e-9
+
+
+# --- something else than was armed ---
+
+
+def set_diameter_at_the_pump(bed: Bedside, text: str) -> None:
+    bed.device.advance(bed.room.clock.wire())
+    bed.device._panel.set_diameter(text)
+
+
+@pytest.mark.shows("S15", "S3")
+@pytest.mark.parametrize("mode", ["safe", "basic"])
+async def test_another_diameter_set_at_the_pump_is_told_before_more_flows_unseen(mode: str) -> None:
+    """S15: counter, rate and plan would agree, and the patient would get three quarters more."""
+    bed = Bedside(Room(), mode=mode)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        bed.key("stop")
+        await bed.until(lambda: bed.phase == "paused", within_s=2)
+        await asyncio.sleep(2)
+        set_diameter_at_the_pump(bed, "20.00")
+        bed.key("run")
+        given = bed.given
+        await bed.until(lambda: "pump_not_proved" in bed.alarms, within_s=3)
+        assert bed.room.sounds["one"] == "high"
+        if mode == "safe":
+            await bed.until(lambda: not bed.truth["infusing"], within_s=12)
+            assert bed.given - given < 0.25, "its own watchdog ends it"
+        sent = len(bed.port.sent)
+        assert (await bed.order("session.resume", confirm=True))["state"] == "rejected"
+        assert (await bed.order("pump.stop"))["state"] == "done"
+        assert b"RUN" not in b"".join(bed.port.sent[sent:])
+        assert not bed.truth["infusing"]
+
+
+@pytest.mark.shows("S15")
+async def test_a_pump_exchanged_within_two_polls_is_found_out_by_its_counter() -> None:
+    """The line was never lost; the other pump stands at another limit, and has counted less."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(2)
+        stranger, now = Device(mode="safe"), bed.room.clock.wire()
+        for said in (b"0", b"0VOL12.00", b"0"):  # the first only acknowledges that it was switched on
+            stranger.receive(safe_packet(said), at=now)
+        stranger.outgoing(at=now)
+        bed.port.peer = stranger
+        assert bed.port._pipe is not None
+        bed.port._pipe._peer = stranger
+        sent = len(bed.port.sent)
+        await bed.until(lambda: "pump_not_proved" in bed.alarms, within_s=3)
+        assert orders_in(bed, sent) == []
+
+
+async def test_a_counter_that_falls_and_comes_back_is_still_our_pump() -> None:
+    """Without a checksum a digit may read wrong once: who answers is asked, and nothing else happens."""
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        deceive(bed, lambda text: COUNTER.sub("I0.100W0.000ML", text))
+        await asyncio.sleep(1.5)
+        honest(bed)
+        await asyncio.sleep(5)
+        assert bed.phase == "running"
+        assert not {"pump_not_proved", "comms_lost_pump"} & set(bed.raised)
+
+
+@pytest.mark.shows("S15")
+@pytest.mark.parametrize("mode", ["safe", "basic"])
+async def test_an_armed_pump_whose_power_was_gone_is_armed_no_longer(mode: str) -> None:
+    """It was back between two polls, its counter at the zero where it had stood."""
+    bed = Bedside(Room(), mode=mode)
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        bed.do("reboot")
+        await bed.until(lambda: bed.phase == "planned", within_s=2.5)
+        assert {"pump_power_lost", "unarmed"} <= bed.alarms
+        assert (await bed.armed())["state"] == "done"
+
+
+# --- the line at the edge of its time ---
+
+
+@pytest.mark.shows("S3", "S6", "S16")
+@pytest.mark.parametrize("gap_s", [8.0, 9.9, 10.1, 12.0])
+@pytest.mark.parametrize("how", ["hung up", "not heard", "does not hear"])
+async def test_gone_for_the_watchdogs_time_again_and_again(how: str, gap_s: float) -> None:
+    """What is believed is what is; each start is a person's."""
+    bed = Bedside(Room())
+    resumed = 0
+    async with ward(bed):
+        await bed.running()
+        for _ in range(6):
+            if how == "hung up":
+                bed.port.plug_out()
+            else:
+                bed.do("fault", kind="mute" if how == "not heard" else "deaf")
+            await bed.until(lambda: "comms_lost_pump" in bed.state.conditions, within_s=3.5)
+            await asyncio.sleep(gap_s - 3.5)
+            bed.port.plug_in()
+            bed.do("clear_faults")
+            await bed.until(lambda: bed.state.sight.value == "seeing", within_s=30)
+            await asyncio.sleep(1.5)
+            await next_reading(bed)
+            assert bed.truth["infusing"] == (bed.phase == "running")
+            assert float(bed.state.volumes.high.value) >= bed.given - 0.001
+            if bed.phase == "paused":
+                assert (await bed.order("session.resume", confirm=True, role="prescriber"))["state"] == "done"
+                resumed += 1
+        assert starts(bed) == 1 + resumed
+        assert "pump_not_proved" not in bed.raised
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.45])
+async def test_a_start_on_a_line_that_answers_just_in_time_ends_well(delay_s: float) -> None:
+    """It takes longer than a bed may be without a reading; what is read back was seen all the same."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        bed.do("fault", kind="delay", delay_s=delay_s)
+        assert (await bed.order("session.start", confirm=True, wait_s=60))["state"] == "done"
+        await asyncio.sleep(30)
+        assert bed.phase == "running"
+        assert bed.truth["infusing"]
+        assert starts(bed) == 1
+        assert (await bed.order("session.stop", wait_s=10))["state"] == "done"
+        assert not bed.truth["infusing"]
+
+
+@pytest.mark.shows("S10")
+@pytest.mark.parametrize("after_ms", range(0, 160, 20))
+async def test_told_to_go_at_any_moment_of_a_start_the_pump_stands(after_ms: int) -> None:
+    bed = Bedside(Room(), mode="basic")
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        bed.do("fault", kind="delay", delay_s=0.002)
+        asking = asyncio.create_task(bed.order("session.start", confirm=True))
+        await asyncio.sleep(after_ms / 1000)
+        bed.room.office.close()
+        bed.ward.bed.feed(ev.Shutdown())
+        await bed.until(lambda: bed.state.halt is None, within_s=5)
+        await asking
+        await asyncio.sleep(2)
+        assert not bed.truth["infusing"]
+        assert bed.phase != "running"
