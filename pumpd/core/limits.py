@@ -239,15 +239,26 @@ def _container(prescription: Prescription) -> list[Finding]:
     return findings or [Finding("container", Level.MET, f"fill {container.fill} holds the dose")]
 
 
+def _rate(plan: Plan, limits: DrugLimits, ceiling: Ceiling) -> Finding:
+    """Of the fastest step: the mass rate of the whole session is its average, and hides a quick first step."""
+    highest, prescription = plan.highest_rate, plan.prescription
+    if highest > ceiling.value:
+        return Finding("rate", Level.HARD, f"rate {highest}: above {ceiling.binding}")
+    by_mass = highest.value * prescription.concentration.value / prescription.weight.value
+    soft = limits.mass_rate_mg_kg_h.soft_max
+    if soft is not None and by_mass > soft:
+        text = f"rate {highest}, {_plain(by_mass)} mg/kg/h: above the soft limit {soft}"
+        return Finding("rate", Level.SOFT, text)
+    return Finding("rate", Level.MET, f"rate {highest}: within {ceiling.binding}")
+
+
 def _delivery(plan: Plan, limits: DrugLimits, pump_max: MlPerHour) -> list[Finding]:
     ceiling = rate_ceiling(plan, limits, pump_max)
     highest = plan.highest_rate
     planned_s, wanted_s = plan.seconds, sum(portion.seconds for portion in plan.prescription.steps)
     error = abs(Decimal(planned_s) / wanted_s - 1)
     findings = [
-        Finding("rate", Level.HARD, f"rate {highest}: above {ceiling.binding}")
-        if highest > ceiling.value
-        else Finding("rate", Level.MET, f"rate {highest}: within {ceiling.binding}"),
+        _rate(plan, limits, ceiling),
         Finding("volume", Level.HARD, f"volume {plan.volume}: above the code limit {CODE_MAX_VOLUME}")
         if plan.volume > CODE_MAX_VOLUME
         else Finding("volume", Level.MET, f"volume {plan.volume}: within the code limit {CODE_MAX_VOLUME}"),

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,28 @@ async def test_a_rate_that_would_replace_a_lower_step_to_come_is_confirmed(rate:
         assert len(bed.state.plan.steps) == 2
         lower = await bed.order("rate.set", rate_ml_h="26.9", override=override)
         assert lower["state"] == "done", lower
+
+
+@pytest.mark.shows("S8")
+async def test_a_quick_step_does_not_hide_behind_the_average_of_the_session() -> None:
+    """S8: a library's soft limit of the mass rate was held against the whole session only."""
+    bed = Bedside(Room())
+    ketamine = bed.site.drugs["ketamine"]
+    soft = replace(ketamine, mass_rate_mg_kg_h=replace(ketamine.mass_rate_mg_kg_h, soft_max=Decimal("0.68")))
+    bed.site.drugs["ketamine"] = soft
+    override = {"by": "Dr. A", "reason": "in two steps on purpose"}
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done", "0.667 mg/kg/h all the time"
+        refused = await bed.planned(duration_min=59, steps=STEPS)
+        assert (refused["state"], refused["reason"]) == ("rejected", "limit"), refused
+        assert "mg/kg/h: above the soft limit 0.68" in refused["text"]
+        await bed.running(duration_min=59, steps=STEPS, override=override)
+        figures = {"rate_ml_h": "48"}
+        refused = await bed.order("rate.set", rate_ml_h="48", given=figures)
+        assert refused["text"] == "mass rate 0.6857 mg/kg/h: above the soft limit 0.68", (
+            "the step's was passed, not this"
+        )
+        assert (await bed.order("rate.set", rate_ml_h="48", given=figures, override=override))["state"] == "done"
 
 
 @pytest.mark.shows("S8")
