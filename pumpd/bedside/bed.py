@@ -284,6 +284,8 @@ class Bed:
         outcome = await carry_out(order, self.link, self.session_now)
         if isinstance(outcome, ev.OrderDone):
             self._answers_since = self.house.clock.wire()  # read back: it can be judged
+        elif isinstance(order, ev.Halt) and outcome.reason == "garbled":
+            await asyncio.sleep(wire.STOP_AGAIN_S)  # it is ordered again at once, and the loop is there for all beds
         self.feed(outcome)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -461,3 +461,74 @@ async def test_told_to_go_at_any_moment_of_a_start_the_pump_stands(after_ms: int
         await asyncio.sleep(2)
         assert not bed.truth["infusing"]
         assert bed.phase != "running"
+
+
+@pytest.mark.shows("S5", "S16")
+@pytest.mark.parametrize("what", NONSENSE)
+async def test_a_stop_that_is_answered_with_nonsense_at_once_does_not_spin(what: str) -> None:
+    """While the pump is still seen each attempt fails at once and the next one follows."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        bed.do("fault", kind="delay", delay_s=0.001)
+        deceive(bed, NONSENSE[what])
+        sent, rows = len(bed.port.sent), len(list(bed.room.journal.rows(bed=bed.name)))
+        asking = asyncio.create_task(bed.order("session.stop", wait_s=4))
+        await bed.until(lambda: not bed.truth["infusing"], within_s=0.05, step_s=0.001)
+        await asking
+        assert len(bed.port.sent) - sent < 60 * 4
+        assert len(list(bed.room.journal.rows(bed=bed.name))) - rows < 40
+        honest(bed)
+        await bed.until(lambda: bed.phase == "observing", within_s=20)
+
+
+# --- power ---
+
+
+@pytest.mark.shows("S1", "S3", "S10")
+@pytest.mark.parametrize("off_s", [0.0, 2.0, 20.0])
+@pytest.mark.parametrize("phase", ["planned", "armed", "running", "paused", "observing"])
+async def test_a_power_cut_in_any_phase_starts_nothing(phase: str, off_s: float) -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        if phase == "planned":
+            assert (await bed.planned())["state"] == "done"
+        elif phase == "armed":
+            assert (await bed.armed())["state"] == "done"
+        else:
+            await bed.running()
+            await bed.until_session(60)
+        if phase in ("paused", "observing"):
+            assert (await bed.order("session.pause" if phase == "paused" else "session.stop"))["state"] == "done"
+            await asyncio.sleep(2)
+        ordered, given = starts(bed), bed.given
+        bed.do("power_off")
+        await asyncio.sleep(off_s)
+        bed.do("power_on")
+        await bed.until(lambda: bed.state.sight.value == "seeing", within_s=15)
+        await asyncio.sleep(5)
+        assert starts(bed) == ordered
+        assert bed.given == given
+        assert bed.phase == {"armed": "planned", "running": "paused"}.get(phase, phase)
+        assert not {"pump_not_proved", "infusing_against_plan"} & set(bed.raised)
+        if phase == "running":
+            assert (await bed.order("session.resume", confirm=True))["state"] == "done"
+            assert bed.truth["limit_ml"] <= PLANNED_ML - given
+
+
+@pytest.mark.shows("S1", "S6")
+async def test_a_pump_that_starts_again_by_itself_after_a_power_cut_does_not_pass_the_dose() -> None:
+    """Somebody set it so at the pump while it ran: it begins anew with its whole limit, its counter at zero."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        bed.device._panel.settings.flags["PF"] = 1
+        for share in (0.3, 0.6, 0.9):
+            await bed.until(lambda share=share: bed.given >= share * PLANNED_ML, step_s=0.5)  # type: ignore[misc]
+            bed.do("reboot")
+            assert bed.truth["infusing"]
+            await bed.until(lambda: "pump_power_lost" in bed.raised, within_s=2)
+        await bed.until(lambda: not bed.truth["infusing"], step_s=1)
+        await asyncio.sleep(5)
+        assert PLANNED_ML * 0.99 < bed.given <= PLANNED_ML + 1e-9
+        assert starts(bed) == 1
