@@ -17,6 +17,7 @@ from simulator.wire_newera import safe_packet
 from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
 from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_islands import Disk, room_with
+from tests.scenario.test_recovery import born_again, journaled
 
 Lie = Callable[[str], str]
 
@@ -532,3 +533,33 @@ async def test_a_pump_that_starts_again_by_itself_after_a_power_cut_does_not_pas
         await asyncio.sleep(5)
         assert PLANNED_ML * 0.99 < bed.given <= PLANNED_ML + 1e-9
         assert starts(bed) == 1
+
+
+@pytest.mark.shows("S5", "S10", "S15")
+@pytest.mark.parametrize("after_ms", [40, 60])
+async def test_a_resume_cut_by_a_stop_and_then_killed_still_knows_its_pump(after_ms: int, tmp_path: Path) -> None:
+    """What an order that was given up may have changed is remembered over a restart; so is the stop."""
+    path = tmp_path / "journal.sqlite3"
+    bed = Bedside(journaled(path))
+    bed.do("fault", kind="delay", delay_s=0.002)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(120)
+        found = re.search(
+            r"rate ([\d.]+).*volume ([\d.]+)", (await bed.order("session.resume", mode="recalculate"))["text"]
+        )
+        assert found is not None
+        given = {"rate_ml_h": found[1], "volume_ml": found[2]}
+        asking = asyncio.create_task(bed.order("session.resume", mode="recalculate", given=given))
+        await asyncio.sleep(after_ms / 1000)
+        stopping = asyncio.create_task(bed.order("session.stop", wait_s=0.5))
+        await asyncio.sleep(0.0005)
+        bed.port.plug_out()
+        await asyncio.gather(asking, stopping)
+    again = born_again(bed, path)
+    async with ward(again):
+        await again.until(lambda: again.phase == "observing", within_s=10)
+        assert "pump_not_proved" not in again.raised
+        assert not again.truth["infusing"]
