@@ -212,6 +212,8 @@ def _after(turn: Turn, report: PumpReport) -> None:
     """Observing, ended or aborted."""
     if turn.state.released:
         _without_session(turn, report, "infusing_after_release")
+    elif turn.state.ours is None:  # planned and given up before any pump was armed
+        _without_session(turn, report, "infusing_unknown_session")
     elif report.motion.moves:
         turn.alarm("infusing_against_plan", motion=report.motion.value, phase=turn.state.phase.value)
         turn.halt()

@@ -14,6 +14,7 @@ from pumpd.driver import Identity, Motion, PumpReport
 from pumpd.units import Ml
 
 POWER_LOST = "pump_power_lost"
+OVER = frozenset({Phase.ENDED, Phase.ABORTED})
 TO_PROVE = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.RECOVERING})
 
 
@@ -84,6 +85,7 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
     if not _must_prove(turn.state):
         turn.become(sight=Sight.SEEING)
         turn.clear("pump_not_proved", "comms_lost_pump")
+        _leave_another(turn, event.identity)
         return
     turn.become(sight=Sight.VERIFYING)
     assert turn.state.ours is not None
@@ -92,6 +94,13 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
         turn.alarm("pump_not_proved", difference=difference)
     else:
         turn.clear("pump_not_proved")
+
+
+def _leave_another(turn: Turn, found: Identity) -> None:
+    """After the end nobody has to be proved, but a pump that is not the one of the session gets no word (S15)."""
+    state = turn.state
+    if state.phase in OVER and state.halt is None and state.ours is not None and differs(state.ours, found):
+        turn.become(released=True)
 
 
 def _must_prove(state: State) -> bool:

@@ -613,3 +613,78 @@ async def test_many_raises_and_catching_up_together_pass_no_hard_limit() -> None
         await bed.until(lambda: bed.phase == "observing", step_s=1)
         assert bed.given <= PLANNED_ML + 0.01
         assert bed.state.elapsed >= 29.9 * 60
+
+
+# --- somebody else's pump ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S10", "S15")
+async def test_a_plan_that_was_given_up_does_not_stop_a_pump_used_by_hand() -> None:
+    """S10: no pump was ever armed for it."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        assert (await bed.planned())["state"] == "done"
+        assert (await bed.order("session.stop"))["state"] == "done"
+        assert bed.phase == "aborted"
+        bed.do("set_rate", ml_h=10.0)
+        sent = len(bed.port.sent)
+        bed.key("run")
+        await asyncio.sleep(5)
+        assert bed.truth["infusing"]
+        assert orders_in(bed, sent) == []
+        assert "infusing_unknown_session" in bed.alarms
+        assert (await bed.order("pump.stop"))["state"] == "done"
+        assert not bed.truth["infusing"]
+
+
+@pytest.mark.shows("S15")
+@pytest.mark.parametrize("end", ["ended", "aborted"])
+async def test_after_the_end_another_pump_at_the_port_is_not_stopped(end: str) -> None:
+    """S15: it infuses something else, for the next patient; the session before was over and never released."""
+    bed = Bedside(Room(), mode="basic")  # no watchdog would stop it
+    async with ward(bed):
+        await bed.running()
+        if end == "ended":
+            await bed.until(lambda: bed.phase == "observing", step_s=1)
+        else:
+            assert (await bed.order("session.stop"))["state"] == "done"
+            await bed.until(lambda: bed.phase == "observing")
+        assert (await bed.order("session.end"))["state"] == "done"
+        assert bed.phase == end
+        bed.key("run")
+        await asyncio.sleep(3)
+        assert not bed.truth["infusing"], "our own pump is stopped each time"
+        bed.port.plug_out()
+        await asyncio.sleep(5)
+        other = Bedside(Room(), mode="basic")
+        other.do("set_rate", ml_h=10.0)
+        other.key("run")
+        if not other.truth["infusing"]:
+            other.key("run")
+        assert other.truth["infusing"]
+        bed.port.peer = bed.device = other.device
+        sent = len(bed.port.sent)
+        bed.port.plug_in()
+        await asyncio.sleep(20)
+        assert bed.truth["infusing"]
+        assert orders_in(bed, sent) == []
+        assert "infusing_after_release" in bed.alarms
+        assert (await bed.order("pump.stop"))["state"] == "done"
+
+
+@pytest.mark.shows("S1", "S3")
+async def test_after_the_end_our_own_pump_is_stopped_also_when_it_was_unplugged() -> None:
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        assert (await bed.order("session.stop"))["state"] == "done"
+        await bed.until(lambda: bed.phase == "observing")
+        assert (await bed.order("session.end"))["state"] == "done"
+        bed.port.plug_out()
+        await asyncio.sleep(5)
+        bed.port.plug_in()
+        await asyncio.sleep(5)
+        bed.key("run")
+        await asyncio.sleep(3)
+        assert not bed.truth["infusing"]
+        assert "infusing_against_plan" in bed.raised
