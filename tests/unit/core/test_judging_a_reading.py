@@ -433,7 +433,9 @@ def test_a_restart_is_judged_with_its_first_reading() -> None:
 
 
 @pytest.mark.shows("S5")
-@pytest.mark.parametrize(("read", "stops"), [("47", True), ("46.67", True), ("46.66", False), ("40", False), (None, False)])
+@pytest.mark.parametrize(
+    ("read", "stops"), [("47", True), ("46.67", True), ("46.66", False), ("40", False), (None, False)]
+)
 def test_a_set_down_that_was_not_carried_out_stops_what_is_still_above(read: str | None, stops: bool) -> None:
     case = Case().running(60)
     case.read(INFUSING, "47")
