@@ -9,7 +9,7 @@ import pytest
 
 from pumpd.core.intake import Course, Former, check_intake
 from pumpd.core.limits import DRUG_CLASSES, CourseLimits, DrugLimits, Finding, Level, Span, check
-from pumpd.core.plan import Plan, make_plan
+from pumpd.core.plan import Plan, Portion, make_plan
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 from tests.unit.core.test_intake import NOTED, intake, kg
 from tests.unit.core.world import FITTED, KETAMINE, SYRINGE, plan, prescription
@@ -58,6 +58,31 @@ def test_what_an_occlusion_releases_is_said_as_a_share_of_this_dose(dose: str, s
     limits = replace(KETAMINE, concentrations_soft=(Decimal(10),))
     made = plan(dose=Mg(dose), concentration=MgPerMl(10))
     assert f"would be 11.5 mg, {share} of the dose" in found(made, limits)["concentration"].text
+
+
+SOFT_MASS_RATE = replace(KETAMINE, mass_rate_mg_kg_h=Span(Decimal("0.1"), None, Decimal(1), Decimal("1.5")))
+
+
+@pytest.mark.parametrize(
+    ("share", "level", "words"),
+    [
+        ("0.6", MET, "rate 36.00 mL/h: within drug library: 1.5 mg/kg/h: max 54.0 mL/h"),
+        ("0.605", SOFT, "rate 36.30 mL/h, 1.0083 mg/kg/h: above the soft limit 1"),
+    ],
+)
+def test_the_fastest_step_is_held_against_the_soft_mass_rate(share: str, level: Level, words: str) -> None:
+    """72 kg, 2 mg/mL: 36 mL/h are 1 mg/kg/h. The session's average is 0.74 either way."""
+    steps = Portion(1200, Decimal(share)), Portion(1500, 1 - Decimal(share))
+    made = plan(weight=Kg(72), dose=Mg(40), concentration=MgPerMl(2), portions=steps)
+    findings = found(made, SOFT_MASS_RATE)
+    assert findings["mass rate"].level is MET
+    assert (findings["rate"].level, findings["rate"].text) == (level, words)
+
+
+def test_without_a_soft_mass_rate_only_the_ceiling_binds_the_fastest_step() -> None:
+    steps = Portion(1200, Decimal("0.605")), Portion(1500, Decimal("0.395"))
+    made = plan(weight=Kg(72), dose=Mg(40), concentration=MgPerMl(2), portions=steps)
+    assert found(made)["rate"].level is MET
 
 
 # --- which limit it is ---
