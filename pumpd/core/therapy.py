@@ -27,7 +27,8 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
     if turn.state.halt is not None:
         turn.refuse(event.by, "busy", "the pump was ordered to stop and has not been read standing yet")
         return
-    if turn.state.pending is not None:
+    pending = turn.state.pending
+    if pending is not None and not isinstance(pending.order, ev.Tighten):  # arming sets and reads back all of it anew
         turn.refuse(event.by, "busy", "an earlier order has not been read back yet")
         return
     before = event.before

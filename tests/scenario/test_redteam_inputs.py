@@ -398,7 +398,6 @@ async def test_one_patient_planned_at_two_beds_gets_one_dose(armed: bool) -> Non
         assert (await one.order("session.resume", confirm=True))["state"] == "done", "its own session is no other one"
         if armed:
             assert (await two.order("session.stop"))["state"] == "done"
-            await asyncio.sleep(1)
         override = {"by": "Dr. A", "reason": "the first one was stopped"}
         assert (await two.planned(override=override))["state"] == "done"
         assert (await arming(two))["state"] == "done", "planned with both in sight, by a person with a reason"
