@@ -80,7 +80,6 @@ class State:
     rules: Rules | None = None
     patient_ref: str = ""
     former_session: str = ""  # the patient's last one by the journal, when this one was planned
-    former_session: str = ""  # the patient's last one by the journal, when this one was planned
     connected: Identity | None = None  # who answers at the port
     ours: Identity | None = None  # the pump that was armed, as it must read now
     settings: Settings = ()
