@@ -9,7 +9,7 @@ import pytest
 from pumpd.core import events as ev
 from pumpd.core.state import Phase
 from pumpd.units import Ml
-from tests.unit.core.world import RATE, STANDING, TWO_STEPS, Case, plan
+from tests.unit.core.world import MINIMUM, RATE, STANDING, TWO_STEPS, Case, plan
 
 
 def plan_again(case: Case, session_id: str, **changes: object) -> None:
@@ -118,3 +118,13 @@ def test_a_tick_before_its_time_does_nothing() -> None:
     assert case.phase is Phase.ARMED
     case.feed(ev.Tick(), 0.1 + 1e-6)
     assert case.phase is Phase.PLANNED
+
+
+def test_what_is_no_longer_armed_is_not_left_to_the_pumps_keypad() -> None:
+    """Nobody started it: the smallest limit that the pump can be set to goes in instead of the dose (S1)."""
+    case = Case().armed()
+    assert case.wake_at is not None
+    case.feed(ev.Tick(), case.wake_at - case.now)
+    assert case.phase is Phase.PLANNED
+    assert isinstance(case.order, ev.Tighten)
+    assert case.order.limit == MINIMUM
