@@ -53,7 +53,7 @@ from pumpd.watchdog import Feeder, ServiceManager
 
 DISCLAIMER = "pumpd is no certified medical device. The alarms of the pump and of the monitor stay primary."
 BUS_ALARM_S = 10.0  # the broker is gone for longer: a technical alarm at the bedside (docs/mqtt.md)
-DISK_LOW_MB = 200  # room for some fifty sessions (docs/install.md): days to do something about it
+DISK_LOW_MB = 500  # room for some hundred sessions (docs/install.md): days to do something about it
 FAREWELL_S = 6.0  # how long a shutdown waits for pumps to be read back standing, and for the last words
 DESCRIPTORS_PER_BED = 8  # port, journal, sockets, a sounder's pipes; with room to spare
 

@@ -16,7 +16,7 @@ from pumpd.core.repeated import stopped_too_often
 from pumpd.core.state import Phase
 from pumpd.core.taken import well
 from pumpd.core.therapy import behind, secure
-from pumpd.core.turn import Turn
+from pumpd.core.turn import RUNNING_OUT, Turn
 from pumpd.driver import PumpReport
 from pumpd.units import Ml, MlPerHour
 
@@ -25,7 +25,6 @@ ABOVE_TIMES = 3
 LATE_LEAST_S = 30.0  # later than the computed end by the larger of 30 s ...
 LATE_SHARE = 0.02  # ... and 2 %
 SHORT_SHARE = Decimal("0.01")  # less than 1 % missing counts as complete
-RUNNING_OUT = ("near_end", "near_empty")
 SHORT_STEPS = 2  # ... or two counter steps
 APART = (
     (watch.APART_SHARE, "apart_since", "volumes_apart"),

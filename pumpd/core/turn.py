@@ -18,6 +18,7 @@ _changed = changer(State)
 
 PRESSURE_ALARMS = frozenset({"motor_stalled", "occlusion_downstream"})
 ASKERS_MAX = 32  # of one stop: an answer to each of them has to fit into one message
+RUNNING_OUT = ("near_end", "near_empty")  # said of a running pump only
 NOT_SENT = 0  # the number of a stop that waits; orders count from 1
 
 
@@ -192,5 +193,5 @@ class Turn:
     ) -> None:
         """Into `paused`, with why."""
         self.become(hold=Hold(reason, by_pump, self.now, needs_pressure_release, needs_prescriber))
-        self.clear("near_end", "near_empty")
+        self.clear(*RUNNING_OUT)
         self.go(Phase.PAUSED)

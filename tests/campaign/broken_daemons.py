@@ -302,7 +302,6 @@ DAEMONS = (
         _fed_for_ever,
         ("mute", "resume"),
         replace(ALONE, watchdog_s=3, pace=15),
-        within=12,
     ),
     BrokenDaemon(
         "the limit is not lowered in a pause", ("I3",), _limit_left_in_a_pause, ("pause",), replace(ALONE, pace=15)
