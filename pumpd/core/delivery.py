@@ -15,7 +15,7 @@ from pumpd.core.remaining import mind_what_is_left
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.state import Phase
 from pumpd.core.taken import well
-from pumpd.core.therapy import behind, secure
+from pumpd.core.therapy import behind, secure, smallest_limit
 from pumpd.core.turn import RUNNING_OUT, Turn
 from pumpd.driver import PumpReport
 from pumpd.units import Ml, MlPerHour
@@ -44,15 +44,22 @@ def complete(turn: Turn) -> None:
 def tighten(turn: Turn) -> None:
     """The pump stands in a session: its own limit becomes what remains, at no higher rate than it shows (S1, S2)."""
     state = turn.state
-    limit = turn.remaining()
-    if limit is None:
-        limit = Ml(turn.rules.fitted.limits.least)
     read = state.report.rate if state.report is not None else None  # a stop reads state and counter only
     shown = read if read is not None or state.ours is None else state.ours.rate
     rate = min(state.ordered or turn.planned_rate, turn.planned_rate)
     lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
     if state.pending is None and state.halt is None:
-        turn.order(lambda number: ev.Tighten(number, lower, limit))
+        turn.order(lambda number: ev.Tighten(number, lower, _rest_or_least(turn)))
+
+
+def loaded_too_much(turn: Turn) -> bool:
+    """More than remains is loaded: a key that was pressed between two polls gave something since the loading (S1)."""
+    ours = turn.state.ours
+    return ours is not None and ours.limit is not None and ours.limit > _rest_or_least(turn)
+
+
+def _rest_or_least(turn: Turn) -> Ml:
+    return turn.remaining() or smallest_limit(turn)
 
 
 def follow(turn: Turn, report: PumpReport) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pumpd.core import events as ev
 from pumpd.core import watch
 from pumpd.core.catalogue import CATALOGUE
-from pumpd.core.delivery import complete, follow, lateness, small, tighten
+from pumpd.core.delivery import complete, follow, lateness, loaded_too_much, small, tighten
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import POWER_LOST, regain_sight
 from pumpd.core.state import Phase, Sight
@@ -174,7 +174,7 @@ def _paused(turn: Turn, report: PumpReport) -> None:
         _halted(turn)
         turn.clear("infusing_against_plan", "unplanned_function")
         shown_differs = report.rate is not None and report.rate != state.ordered
-        if not state.limit_covers or shown_differs:
+        if not state.limit_covers or shown_differs or loaded_too_much(turn):
             tighten(turn)
         return
     hold = state.hold

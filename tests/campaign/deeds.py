@@ -162,6 +162,7 @@ class Deeds:
     def _do(self, bed: Bedside, what: str, **how: Any) -> None:
         with suppress(AssertionError):  # a pump without power has no keys, and one that stands cannot stall
             bed.do(what, **how)
+        self.run.sample()  # what the pump gives from here on is this deed's
 
     async def _blink(self, bed: Bedside) -> None:
         bed.port.plug_out()
@@ -250,13 +251,13 @@ class Deeds:
 
     async def _gap(self) -> None:
         """The loop stands still."""
+        self.run.sample()
         for checker in self.run.checkers:
-            self.run.guarded(checker.sample)
             checker.asleep = True
             checker.context = checker.now_is()
         self.run.clock._loop._virtual.now += self.dice.choice([0.5, 2.5, 6, 30])
+        self.run.sample()
         for checker in self.run.checkers:
-            self.run.guarded(checker.sample)
             checker.asleep = False
             checker.context = checker.now_is()
         await asyncio.sleep(0)

@@ -118,8 +118,8 @@ class Run:
         self.lives = [asyncio.create_task(bed.ward.run(), name=bed.name) for bed in self.beds]
 
     async def kill(self) -> None:
+        self.sample()
         for checker in self.checkers:
-            checker.sample()
             checker.life_ends = True
         for life in self.lives:
             life.cancel()
@@ -267,6 +267,10 @@ class Run:
         result = deed()
         if isinstance(result, Coroutine):
             await result
+        self.sample()
+
+    def sample(self) -> None:
+        """Each checker books what its pump did up to now."""
         for each in self.checkers:
             self.guarded(each.sample)
 

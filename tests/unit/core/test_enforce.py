@@ -524,6 +524,18 @@ def test_a_rate_changed_at_the_keypad_while_paused_is_noticed() -> None:
     assert case.got(ev.Tighten)[0].rate == RATE
 
 
+@pytest.mark.shows("S1")
+def test_what_a_key_gave_between_two_polls_of_a_paused_pump_is_taken_off_its_limit() -> None:
+    case = Case().paused()
+    given = case.state.volumes.counted + Ml("0.050")
+    case.read(STANDING, RATE, given)
+    (tighten,) = case.got(ev.Tighten)
+    assert tighten.limit <= case.plan.volume - given
+    case.done()
+    case.read(STANDING, RATE)
+    assert not case.got(ev.Tighten), "once is enough"
+
+
 # --- occlusion, power, watchdog, shutdown ---
 
 
