@@ -15,7 +15,8 @@ from pumpd.core import events as ev
 from pumpd.core.intake import Former, Intake, check_intake
 from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Level, Override, broken, check, worst_first
 from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
-from pumpd.core.state import Sight, State
+from pumpd.core.state import State
+from pumpd.core.therapy import before_plan
 from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
 from pumpd.library import Syringe
 from pumpd.messaging.prescription import ContainerArgs, PlanArgs, PrescriptionArgs, StepArgs
@@ -246,9 +247,8 @@ def _plan(
         raise Rejected("limit", text, request.id, proposal.findings)
     if not site.capabilities.control:
         raise Rejected("not_allowed", "this pump can only be monitored, not controlled", request.id)
-    seen = state.connected if state.sight is not Sight.BLIND else None
-    before = ev.Before(seen, state.report, state.revision, state.orders, tuple(sorted(state.conditions)))
-    return ev.PlanOrdered(by, new_session(), proposal.plan, rules_for(proposal, site), before, proposal.intake)
+    rules = rules_for(proposal, site)
+    return ev.PlanOrdered(by, new_session(), proposal.plan, rules, before_plan(state), proposal.intake)
 
 
 def _arm(

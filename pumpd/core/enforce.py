@@ -16,7 +16,7 @@ from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import POWER_LOST, regain_sight
 from pumpd.core.state import Phase, Sight
 from pumpd.core.taken import begun, rate_set, stop_what_cannot_be_set_down, well
-from pumpd.core.therapy import over, secure, unarm
+from pumpd.core.therapy import holds_dose, over, secure, secure_armed, unarm
 from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
@@ -98,9 +98,15 @@ def _not_set_down(turn: Turn, order: ev.SetRate, report: PumpReport) -> bool:
 
 
 def _planned(turn: Turn, report: PumpReport) -> None:
+    """A pump that was armed and is so no longer holds its dose until the smallest limit is read back (S1)."""
+    if report.motion.moves and holds_dose(turn.state):
+        turn.alarm("infusing_against_plan", motion=report.motion.value, phase="planned")
+        turn.halt()
+        return
     _without_session(turn, report, "infusing_unknown_session")
     if not report.motion.moves:
         turn.clear("infusing_against_plan", "daemon_restarted")
+        secure_armed(turn)
 
 
 def _without_session(turn: Turn, report: PumpReport, code: str) -> None:

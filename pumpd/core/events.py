@@ -64,6 +64,7 @@ class Before:
     revision: int
     orders: int  # numbers are never used twice, or an old outcome would pass for a new one
     conditions: tuple[str, ...]
+    loaded: Identity | None = None  # our pump while the dose of a plan that was given up may still be loaded in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
         case ev.Begin() if state.phase is Phase.ARMED and (
             event.reason == "differs" or state.sight is not Sight.SEEING
         ):
+            if event.reason == "differs":  # perhaps another pump: it gets no word (S15)
+                turn.become(ours=None)
             unarm(turn, event.text)
         case _:
             pass

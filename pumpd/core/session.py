@@ -21,7 +21,7 @@ from pumpd.core.enforce import on_report
 from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
 from pumpd.core.sight import POWER_LOST, link_down, link_up, restarted
 from pumpd.core.state import Phase, Sight, State
-from pumpd.core.therapy import LONG_PAUSE_S, ORDERS, UNARM_AFTER_S, offer, over, secure_armed, unarm
+from pumpd.core.therapy import LONG_PAUSE_S, ORDERS, UNARM_AFTER_S, offer, over, unarm
 from pumpd.core.turn import Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED
@@ -203,7 +203,6 @@ def _tick(turn: Turn, _event: ev.Tick) -> None:
         return
     if turn.state.phase is ARMED:
         unarm(turn, f"armed for more than {UNARM_AFTER_S / 60:.0f} minutes")
-        secure_armed(turn)
     elif turn.state.phase is OBSERVING:
         over(turn)
     elif turn.state.phase is PAUSED:

@@ -97,14 +97,19 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
 
 
 def _leave_another(turn: Turn, found: Identity) -> None:
-    """After the end nobody has to be proved, but a pump that is not the one of the session gets no word (S15)."""
+    """Nobody has to be proved after the end or unarmed, but a pump that is not the one that was armed gets no word."""
     state = turn.state
-    if state.phase in OVER and state.halt is None and state.ours is not None and differs(state.ours, found):
+    if not is_another(state, found):
+        return
+    if state.phase is Phase.PLANNED:
+        turn.become(ours=None, pending=None)
+    elif state.phase in OVER and state.halt is None:
         turn.become(released=True)
 
 
 def _must_prove(state: State) -> bool:
-    in_doubt = state.phase in TO_PROVE or state.pending is not None
+    unarmed = state.phase is Phase.PLANNED and isinstance(getattr(state.pending, "order", None), ev.Tighten)
+    in_doubt = state.phase in TO_PROVE or (state.pending is not None and not unarmed)
     return in_doubt and state.ours is not None and not state.released
 
 

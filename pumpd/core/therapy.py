@@ -23,12 +23,14 @@ PRESCRIBER = "prescriber"
 
 
 def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
-    """A new plan takes nothing over from an older session; a stop that is still owed comes first."""
+    """A new plan takes nothing over from an older session; a stop that is still owed comes first.
+
+    The one thing it keeps is which pump was armed for the former plan: that dose is still loaded in it (S1).
+    """
     if turn.state.halt is not None:
         turn.refuse(event.by, "busy", "the pump was ordered to stop and has not been read standing yet")
         return
-    pending = turn.state.pending
-    if pending is not None and not isinstance(pending.order, ev.Tighten):  # arming sets and reads back all of it anew
+    if _waits(turn.state):
         turn.refuse(event.by, "busy", "an earlier order has not been read back yet")
         return
     before = event.before
@@ -43,6 +45,7 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
         former_session=event.intake.former.session_id if event.intake is not None and event.intake.former else "",
         connected=before.connected,
         report=before.report,
+        ours=before.loaded,
         orders=before.orders,
         conditions=frozenset(before.conditions),
     )
@@ -50,6 +53,24 @@ def plan_session(turn: Turn, event: ev.PlanOrdered) -> None:
     if before.connected is not None:
         turn.clear("comms_lost_pump")
     turn.answer(event.by, "done", session_id=event.session_id, volume_ml=event.plan.volume.value)
+
+
+def before_plan(state: State) -> ev.Before:
+    """What a plan takes over from `state`."""
+    seen = state.connected if state.sight is not Sight.BLIND else None
+    loaded = state.ours if not state.released and state.sight is not Sight.VERIFYING and holds_dose(state) else None
+    conditions = tuple(sorted(state.conditions))
+    return ev.Before(seen, state.report, state.revision, state.orders, conditions, loaded)
+
+
+def holds_dose(state: State) -> bool:
+    """More than the smallest limit is, or may be, loaded in the pump that was armed."""
+    return state.ours is not None and state.rules is not None and state.ours.limit != _least(state.rules)
+
+
+def _waits(state: State) -> bool:
+    """An order is on its way. A limit that is being lowered in a standing pump holds up no plan and no arming."""
+    return state.pending is not None and not isinstance(state.pending.order, ev.Tighten)
 
 
 def arm(turn: Turn, event: ev.ArmOrdered) -> None:
@@ -75,14 +96,15 @@ def _why_not_arm(turn: Turn, event: ev.ArmOrdered) -> tuple[str, str] | None:
         return "not_confirmed", f"not confirmed on the checklist: {', '.join(event.missing)}"
     if event.annunciator != "ok":
         return "annunciator", f"the local sounder failed its test: {event.annunciator}"
-    return _why_not_give(turn)
+    return _why_not_give(turn, anew=True)
 
 
 def unarm(turn: Turn, why: str) -> None:
-    """The pump must be armed again before it can be started."""
+    """The pump must be armed again before it can be started; its dose is taken out of it where that can be done."""
     turn.go(Phase.PLANNED)
     turn.become(armed_at=None, settings=())
     turn.alarm("unarmed", why=why)
+    secure_armed(turn)
 
 
 def start(turn: Turn, event: ev.StartOrdered) -> None:
@@ -183,12 +205,13 @@ def _begin(turn: Turn, by: ev.By, confirm: ev.Confirm | None, rate: MlPerHour, p
     turn.order(lambda number: ev.Begin(number, rate, limit, identity, settings), by, plan)
 
 
-def _why_not_give(turn: Turn) -> tuple[str, str] | None:
-    """What forbids any order that may lead to more being given."""
+def _why_not_give(turn: Turn, *, anew: bool = False) -> tuple[str, str] | None:
+    """What forbids any order that may lead to more being given; `anew`: it sets and reads back all of the pump."""
     state = turn.state
+    busy = _waits(state) if anew else state.pending is not None
     if state.sight is not Sight.SEEING:
         return "link_lost", "the pump is not seen, or not yet proved to be the one that was armed"
-    if state.pending is not None or state.halt is not None:
+    if busy or state.halt is not None:
         return "busy", "an earlier order has not been read back yet"
     if state.report is None or state.report.motion.moves:
         return "busy", "the pump is not seen standing"
@@ -406,13 +429,17 @@ def secure(turn: Turn) -> None:
 
 def secure_armed(turn: Turn) -> None:
     """What was armed and is not to be started holds the whole dose: its keypad alone could give it (S1)."""
-    if turn.state.ours is not None and _why_not_give(turn) is None:
+    if holds_dose(turn.state) and _why_not_give(turn) is None:
         secure(turn)
 
 
 def smallest_limit(turn: Turn) -> Ml:
     """The smallest volume that the pump's own limit can be set to."""
-    return Ml(turn.rules.fitted.limits.least)
+    return _least(turn.rules)
+
+
+def _least(rules: ev.Rules) -> Ml:
+    return Ml(rules.fitted.limits.least)
 
 
 def release(turn: Turn, event: ev.ReleaseOrdered) -> None:

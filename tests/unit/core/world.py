@@ -13,6 +13,7 @@ from pumpd.core.limits import DrugLimits, Override
 from pumpd.core.plan import Container, Plan, Portion, Prescription, make_plan
 from pumpd.core.session import decide
 from pumpd.core.state import Phase, State
+from pumpd.core.therapy import before_plan
 from pumpd.core.turn import Turn
 from pumpd.driver import Capabilities, Fitted, Identity, Motion, PumpAlarm, PumpReport
 from pumpd.library import load_drug_library, share_file
@@ -77,8 +78,7 @@ class Case:
         return ev.By("nurse-1", role, "local", f"r{next(self._ids)}")
 
     def before(self) -> ev.Before:
-        state = self.state
-        return ev.Before(state.connected, state.report, state.revision, state.orders, tuple(sorted(state.conditions)))
+        return before_plan(self.state)
 
     def read(
         self,
