@@ -55,6 +55,7 @@ class Office:
         self._test: asyncio.Task[bool] | None = None
         self._stops: Counter[str] = Counter()  # by bed: an arming that waits for the sounder is older than these
         self._closed = False
+        self._flooded_in = -1  # the last second in which requests were turned away
         self.quiet = Quiet(logbook, clock)
         self.wards: Mapping[str, Ward] = {}
         self.snapshot: Callable[[], None] = lambda: None
@@ -68,6 +69,8 @@ class Office:
             case Repeated(request_id=request_id, answer=answer):
                 if answer is not None:
                     self._outlet.repeat(f"ack/{request_id}", answer)
+            case Refused(request_id=request_id, flood=True, text=text):
+                self._turn_away(verb, request_id, text)
             case Refused(request_id=request_id, reason=reason, text=text):
                 self._refuse(verb, request_id, verdict.state, reason, text)
             case _:
@@ -207,6 +210,16 @@ class Office:
         log.info("office.refused", **told, **({} if "private" in words else words))
         if request_id is not None:
             self._say(Ack.model_construct(id=request_id, verb=verb, state=state, reason=reason, text=text, data=data))
+
+    def _turn_away(self, verb: str, request_id: str | None, text: str) -> None:
+        """One of a flood: the first of each second is recorded, and each whose id could be read is answered."""
+        second = int(self._clock.wire())
+        if second != self._flooded_in:
+            self._flooded_in = second
+            self._refuse(verb, None, "rejected", "busy", text)
+        if request_id is not None:
+            answer = Ack.model_construct(id=request_id, verb=verb, state="rejected", reason="busy", text=text)
+            self._outlet.say(f"ack/{request_id}", answer)  # not remembered: sent again later it is a new request
 
     def _say(self, body: Ack) -> None:
         try:

@@ -14,6 +14,7 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from pumpd.messaging.encode import NotJson, from_json
+from pumpd.messaging.pace import PER_S, Pace
 from pumpd.messaging.requests import NEVER_REMOTE, STOPPING, VERBS, Reason, Rejected, Request, parse_request
 
 CLOCKS_DIFFER_S = 5.0  # contract, commands: beyond it the sender's time says nothing
@@ -64,6 +65,7 @@ class Refused:
     request_id: str | None
     reason: Reason
     text: str
+    flood: bool = False  # one of so many that a record of each would do the harm
 
     @property
     def state(self) -> str:
@@ -112,6 +114,7 @@ class Gate:
         self._inactivation = inactivation
         self.read_only = not is_loopback(broker_url)  # unsigned commands are believed from this machine only
         self._memory: dict[str, Remembered] = {}
+        self._pace = {origin: Pace() for origin in Origin}
 
     @property
     def policy(self) -> str:
@@ -124,6 +127,8 @@ class Gate:
 
     def judge(self, arrived: Arrived, *, now_wire: float, now_wall: datetime) -> Admitted | Repeated | Refused:
         """The verdict; an admitted or expired id is remembered from here on."""
+        if arrived.verb not in STOPPING and not self._pace[arrived.origin].allows(now_wire):
+            return Refused(_id_of(arrived), "busy", f"too many requests: more than {PER_S:g} a second", flood=True)
         try:
             if arrived.retained:
                 raise Rejected("retained", "commands are never retained; the topic is cleared", _id_of(arrived))

@@ -28,6 +28,7 @@ RETRY_S = 0.25  # pause between two tries on a failing disk: eight tries before 
 GROUP_S = 1.0  # inline only: a row is tried on the disk at this age, so that a broken one shows within S9's 2 s
 BATCH = 500  # rows of one transaction; bounds how long the thread competes with the loop
 MOST_WAITING = 200_000  # rows kept for a dead disk: ten beds at 5 rows/s for an hour, some 150 MB
+MEMORIES_MAX = 100_000  # of the small memory
 CLOSE_S = 5.0  # how long `close` waits for the disk before it gives up and says how many rows were lost
 BEGUN = "journal.begun"  # the row that names the file set aside, its last good row, and why
 FREE_EVERY_S = 10.0  # how often the room on the disk is looked at
@@ -201,16 +202,24 @@ class Journal:
     # --- small memory -----------------------------------------------------------------------------------------------
 
     def remember(self, key: str, value: str, until: float) -> None:
-        """Keep `value` under `key` up to wall time `until` (seconds); durable no later than the next row."""
+        """Keep `value` under `key` up to wall time `until` (seconds); durable no later than the next row.
+
+        Of more than MEMORIES_MAX the oldest is forgotten.
+        """
         self._memory.pop(key, None)
         self._memory[key] = (value, until)
         self._waiting.append(Remember(key, value, until, self._wire))
+        if len(self._memory) > MEMORIES_MAX:
+            self._forget(next(iter(self._memory)))
+
+    def _forget(self, key: str) -> None:
+        del self._memory[key]
+        self._waiting.append(Remember(key, None, 0.0, self._wire))
 
     def recall(self, key: str, now: float) -> str | None:
         """What was remembered and has not expired at wall time `now` (seconds); drops what has expired."""
         while (oldest := next(iter(self._memory), None)) is not None and self._memory[oldest][1] <= now:
-            del self._memory[oldest]
-            self._waiting.append(Remember(oldest, None, 0.0, self._wire))
+            self._forget(oldest)
         value, until = self._memory.get(key, (None, 0.0))
         return value if until > now else None
 

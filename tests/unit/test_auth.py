@@ -17,6 +17,7 @@ from pumpd.messaging.auth import (
     accepted_verbs,
     is_loopback,
 )
+from pumpd.messaging.pace import BURST, PER_S, Pace
 from pumpd.messaging.requests import STOPPING, VERBS
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -251,3 +252,44 @@ def test_local_socket_starts_nothing_that_is_not_configured() -> None:
 )
 def test_loopback_is_this_machine_alone(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
+
+
+# --- a sender gone mad ---
+
+
+def flooded(gate: Gate, origin: Origin = Origin.BUS) -> Gate:
+    for number in range(BURST):
+        assert not isinstance(judged(gate, arrived("snapshot", number=number, origin=origin)), Refused)
+    return gate
+
+
+def test_more_requests_than_anybody_needs_are_turned_away_and_leave_no_trace() -> None:
+    gate = flooded(Gate(ALL, LOOPBACK))
+    verdict = judged(gate, arrived("snapshot", number=BURST))
+    assert isinstance(verdict, Refused)
+    assert (verdict.request_id, verdict.reason, verdict.flood) == (uuid(BURST), "busy", True)
+    assert uuid(BURST) not in {item.request_id for item in gate.remembered()}
+
+
+@pytest.mark.shows("S5")
+@pytest.mark.parametrize("verb", sorted(STOPPING))
+def test_what_stops_passes_through_any_flood(verb: str) -> None:
+    assert isinstance(judged(flooded(Gate(ALL, LOOPBACK)), arrived(verb, number=BURST)), Admitted)
+
+
+@pytest.mark.shows("S13")
+def test_a_flood_on_the_bus_does_not_silence_the_bedside() -> None:
+    gate = flooded(Gate(ALL, LOOPBACK))
+    assert isinstance(judged(gate, arrived("alarm.ack", number=BURST, origin=Origin.LOCAL)), Admitted)
+
+
+def test_after_a_flood_as_many_pass_as_seconds_allow() -> None:
+    gate = flooded(Gate(ALL, LOOPBACK))
+    later = 100.0 + 3.5 / PER_S
+    verdicts = [judged(gate, arrived("snapshot", number=BURST + n, at_wire=later), later) for n in range(5)]
+    assert [isinstance(verdict, Admitted) for verdict in verdicts] == [True, True, True, False, False]
+
+
+def test_a_long_rest_allows_one_burst_and_no_more() -> None:
+    pace = Pace()
+    assert sum(pace.allows(1e6) for _ in range(3 * BURST)) == BURST

@@ -418,6 +418,16 @@ def test_what_is_remembered_anew_does_not_keep_older_ids_from_being_forgotten(pa
         assert db.execute("SELECT key FROM memory").fetchall() == [("cmd-1",)]
 
 
+def test_of_too_many_the_oldest_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumpd.records.journal.MEMORIES_MAX", 2)
+    with closing(Journal(path, BOOT, threaded=False)) as journal:
+        for number in range(4):
+            journal.remember(f"cmd-{number}", "done", 1000.0)
+        write(journal)
+    with closing(Journal(path, BOOT)) as journal:
+        assert [key for key, _, _ in journal.memories("cmd-", 0.0)] == ["cmd-2", "cmd-3"]
+
+
 @pytest.mark.real_time
 async def test_a_remembered_id_is_durable_with_the_row_that_follows(path: Path) -> None:
     with closing(Journal(path, BOOT)) as journal:
