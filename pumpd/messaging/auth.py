@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pumpd.messaging.encode import NotJson, from_json
 from pumpd.messaging.pace import PER_S, Pace
-from pumpd.messaging.requests import NEVER_REMOTE, STOPPING, VERBS, Reason, Rejected, Request, parse_request
+from pumpd.messaging.requests import NEVER_REMOTE, STOPPING, VERBS, PumpArgs, Reason, Rejected, Request, parse_request
 
 CLOCKS_DIFFER_S = 5.0  # contract, commands: beyond it the sender's time says nothing
 PUMP_STOP_MAX_AGE_S = 60.0  # contract, commands: by arrival, the only clock a stop trusts
@@ -23,6 +24,14 @@ MEMORY_S = 24 * 3600.0  # contract, commands: ids are remembered a day, across r
 MEMORY_MAX = 100_000  # a sender gone mad must not fill the memory; the oldest ids go first
 ALWAYS = frozenset({"snapshot"})
 AT_THE_BED = STOPPING | {"alarm.ack", "audio.pause", "audio.resume"}  # S13, on the local socket
+
+
+class Meant(NamedTuple):
+    """What a request is for: the same id with another verb, for another bed or another session is another request."""
+
+    verb: str
+    bed: str
+    session_id: str  # "" for `pump.stop`, which means whoever is treated
 
 
 class Origin(Enum):
@@ -75,12 +84,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One id the journal keeps: when it was first seen (unix seconds), its answer, and the verb ("": unknown)."""
+    """One id the journal keeps: when it was first seen (unix seconds), its answer, and what for (None: unknown)."""
 
     request_id: str
     seen_unix_s: float
     answer: bytes | None = None
-    verb: str = ""
+    meant: Meant | None = None
 
 
 def accepted_verbs(configured: Iterable[str]) -> frozenset[str]:
@@ -135,11 +144,11 @@ class Gate:
             request = parse_request(arrived.verb, arrived.payload)
             known = self._memory.get(request.id)
             # "done" to something else is no answer to a stop: one that borrowed an id is carried out (S5, S10).
-            borrowed = known is not None and request.verb in STOPPING and _verb_of(known) != request.verb
+            borrowed = known is not None and request.verb in STOPPING and _meant_by(known) != _meant(request)
             if known is not None and not borrowed:
                 return Repeated(request.id, known.answer)
             self._permit(request, arrived.origin)
-            self._remember(Remembered(request.id, now_wall.timestamp(), verb=request.verb))
+            self._remember(Remembered(request.id, now_wall.timestamp(), meant=_meant(request)))
             self._fresh(request, now_wire - arrived.at_wire, now_wall)
         except Rejected as refusal:
             return Refused(refusal.request_id, refusal.reason, refusal.text)
@@ -206,12 +215,21 @@ def _id_of(arrived: Arrived) -> str | None:
         return malformed.request_id
 
 
-def _verb_of(known: Remembered) -> str:
-    """What the id was first used for; the journal keeps it in the answer alone. Empty where there was none yet."""
-    if known.verb or known.answer is None:
-        return known.verb
+def _meant(request: Request) -> Meant:
+    if isinstance(request.args, PumpArgs):
+        return Meant(request.verb, request.args.bed, "")
+    return Meant(request.verb, request.bed or "", request.session_id or "")
+
+
+def _meant_by(known: Remembered) -> Meant | None:
+    """What the id was first used for; the journal keeps it in the answer alone. None where there was none yet."""
+    if known.meant is not None or known.answer is None:
+        return known.meant
     try:
         fields = from_json(known.answer)
     except NotJson:
-        return ""
-    return str(fields.get("verb", "")) if isinstance(fields, dict) else ""
+        return None
+    if not isinstance(fields, dict):
+        return None
+    verb, bed, session_id = (str(fields.get(name) or "") for name in ("verb", "bed", "session_id"))
+    return Meant(verb, bed, "" if verb == "pump.stop" else session_id)

@@ -159,7 +159,7 @@ def test_a_stop_with_an_id_that_something_else_used_is_carried_out_once(restarte
     gate.answered(uuid(1), b'{"verb":"session.start","state":"done"}')
     if restarted:
         before, gate = gate, Gate(ALL, LOOPBACK)
-        gate.restore([replace(each, verb="") for each in before.remembered()])
+        gate.restore([replace(each, meant=None) for each in before.remembered()])
     assert isinstance(judged(gate, arrived("session.stop")), Admitted)
     gate.answered(uuid(1), b'{"verb":"session.stop","state":"done"}')
     assert judged(gate, arrived("session.stop")) == Repeated(uuid(1), b'{"verb":"session.stop","state":"done"}')
