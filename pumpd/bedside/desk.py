@@ -34,7 +34,7 @@ from pumpd.units import Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 # What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).
 CHECKLIST = ("air-purged-disconnected", "clamps-open", "line-connected", "syringe-seated", "patient-monitored")
-TOWARDS_A_DOSE = frozenset({"session.arm", "session.start"})
+TOWARDS_A_DOSE = frozenset({"session.arm", "session.start", "session.resume", "session.finish"})
 SHARES_MAY_MISS = Decimal("0.001")  # rates given with three digits do not add up to the volume exactly
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.messaging.auth import Origin
+from pumpd.records.patients import Patients
 from tests.bedside import PATIENT, Bedside, Room, ward
 from tests.scenario.test_redteam_inputs import request_of
 
@@ -52,3 +53,29 @@ async def test_a_stop_under_the_id_that_stopped_the_patient_before_is_no_lost_st
             await asyncio.sleep(2)
             assert not bed.truth["infusing"]
             assert (await bed.order("session.end"))["state"] == "done"
+
+
+# --- one patient, two beds --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S8")
+@pytest.mark.parametrize("verb", ["session.resume", "session.finish"])
+async def test_a_patient_who_is_treated_at_another_bed_by_now_is_not_resumed_here(verb: str) -> None:
+    """S8: paused here, started there by a person with a reason, and then resumed here: both infused at once."""
+    room = Room(patients=Patients())
+    here, there = Bedside(room, "here"), Bedside(room, "there")
+    async with ward(here, there):
+        await here.running()
+        await here.until_session(60)
+        assert (await here.order("session.pause"))["state"] == "done"
+        moved = {"by": "Dr. A", "reason": "the patient was moved"}
+        assert (await there.planned(override=moved))["state"] == "done"
+        assert (await arming(there))["state"] == "done"
+        assert (await there.order("session.start", confirm=True))["state"] == "done"
+        await asyncio.sleep(2)
+        refused = await here.order(verb, confirm=True, role="prescriber")
+        assert (refused["state"], refused["reason"]) == ("rejected", "limit"), refused
+        assert "another session of this patient" in refused["text"]
+        assert there.truth["infusing"]
+        assert not here.truth["infusing"]
+        assert (await here.order("session.stop"))["state"] == "done"
