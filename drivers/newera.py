@@ -239,9 +239,21 @@ class NewEraPump:
 
     def stop(self) -> Dialogue[PumpReport]:
         """STP until the counter's answer says that the pump stands; it gives state and counter only."""
+        known = self._framer.framing
+        try:
+            report = yield from self._stop_until_standing()
+            known = self._framer.framing
+            return report
+        except Silent:
+            known = None  # nobody answers in this mode: the next STP goes out in both
+            raise
+        finally:
+            self._framer.framing = known  # an answer to STP alone, perhaps an echo, is not believed
+
+    def _stop_until_standing(self) -> Dialogue[PumpReport]:
         # What STP answers is not believed: it may be the late answer to an older question, or an alarm in place of the
         # deed. DIS is asked instead of the bare status because its answer cannot be mistaken for one to STP.
-        seen, known = "", self._framer.framing
+        seen = ""
         for _ in range(STOP_TRIES):
             yield from self._order_stop()
             try:
@@ -249,25 +261,26 @@ class NewEraPump:
             except (Alarmed, Garbled) as problem:
                 seen = str(problem)
                 continue
-            except Silent:
-                self._framer.framing = known  # found out by the answer to STP alone, which is not believed
-                raise
             if MOTIONS[status] is Motion.STANDING:
                 return PumpReport(Motion.STANDING, counted=counted)
             seen = MOTIONS[status].value
         raise Garbled(f"STP was sent {STOP_TRIES} times; the pump was not seen standing (last: {seen})")
 
     def _order_stop(self) -> Dialogue[None]:
-        """STP in the pump's mode, or in both where it is not known."""
+        """STP in the pump's mode, or in both where it is not known: the one that was heard last first."""
         # Safe packets are proved to be understood in Basic mode for SAF only; and what a cut line has left in the
         # buffer of a pump in Basic mode is ended by CR alone.
         if self._framer.framing is not None:
             yield self._question("STP")
             return
+        stop = f"{self._address}STP"
+        first, second = safe_packet(stop), stop.encode("ascii") + CR
+        if self._framer.heard is Framing.BASIC:
+            first, second = second, first
         try:
-            yield Ask(safe_packet(f"{self._address}STP"), REPLY_TIMEOUT_S, tries=1)
+            yield Ask(first, REPLY_TIMEOUT_S, tries=1)
         except Silent:
-            yield Ask(f"{self._address}STP".encode("ascii") + CR, REPLY_TIMEOUT_S, tries=1)
+            yield Ask(second, REPLY_TIMEOUT_S, tries=1)
         self._framer.framing = self._framer.heard
 
     def set_rate(self, rate: MlPerHour) -> Dialogue[MlPerHour]:

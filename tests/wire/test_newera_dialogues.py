@@ -492,6 +492,34 @@ def test_a_mode_that_only_the_answer_to_stp_has_told_is_not_believed_after_silen
             rehearsed(lambda pump: pump.stop(), [(safe("0STP"), safe("00P")), (safe("0DIS"), None)], pump=pump)
 
 
+STOPPED_IN_BOTH = [(safe("0STP"), None), (b"0STP\r", basic("00P")), (b"0DIS\r", basic("00PI0.120W0.000ML"))]
+
+
+@pytest.mark.shows("S5")
+def test_a_line_that_echoes_does_not_tell_the_mode() -> None:
+    pump = DRIVER.open({"mode": "basic"})
+    with pytest.raises(Garbled):
+        rehearsed(lambda pump: pump.stop(), [(safe("0STP"), safe("0STP")), (safe("0DIS"), safe("0DIS"))] * 4, pump=pump)
+    assert rehearsed(lambda pump: pump.stop(), STOPPED_IN_BOTH, pump=pump).motion is Motion.STANDING
+
+
+@pytest.mark.shows("S5")
+@pytest.mark.parametrize("silent", ["STP", "DIS"])
+def test_a_pump_that_is_silent_in_its_mode_is_stopped_in_both(silent: str) -> None:
+    pump = safe_pump()
+    script = [(safe("0STP"), None)] if silent == "STP" else [(safe("0STP"), safe("00P")), (safe("0DIS"), None)]
+    with pytest.raises(Silent):
+        rehearsed(lambda pump: pump.stop(), script, pump=pump)
+    assert rehearsed(lambda pump: pump.stop(), STOPPED_IN_BOTH, pump=pump).motion is Motion.STANDING
+
+
+def test_the_mode_that_was_heard_last_is_tried_first() -> None:
+    pump = basic_pump()
+    with pytest.raises(Silent):
+        rehearsed(lambda pump: pump.stop(), [(b"0STP\r", None)], pump=pump)
+    assert rehearsed(lambda pump: pump.stop(), STOPPED_IN_BOTH[1:], pump=pump).motion is Motion.STANDING
+
+
 @pytest.mark.shows("S4", "H59")
 def test_set_rate_sends_a_bare_number_and_gives_what_is_read() -> None:
     assert rehearsed(set_rate, SET_RATE) == MlPerHour(20)
