@@ -43,6 +43,7 @@ PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journ
 STOP_CONFIRMED_S = 2.0  # wire seconds, or what this pump needs: a stop not read back by then is an alarm (S5)
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
+GIVES_MORE_WITHIN_S = 10.0  # wire seconds from an order to RUN or a higher rate; later nobody expects it (S11)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)
@@ -155,8 +156,7 @@ class Bed:
     def feed(self, event: ev.Event) -> None:
         """Take one event. Never raises: a fault in deciding ends this bed, and this bed alone."""
         if self.dead:
-            if isinstance(event, ev.PumpTold):
-                self.owed.keep_told(event)  # a pump tells an alarm once
+            self._owe(event)
             return
         if self.monitor_only:
             self.state = self.onlooker.show(self.state, event)
@@ -167,11 +167,20 @@ class Bed:
         self._deciding = True
         try:
             while self._waiting:
-                self._take(self._waiting.popleft())
+                self._take(self._waiting[0])
+                self._waiting.popleft()
         except Exception as error:  # whatever broke: this bed's pump is stopped by its link, the others go on
             self.break_down(error)
         finally:
             self._deciding = False
+
+    def _owe(self, event: ev.Event) -> None:
+        """What must not be lost with this bed: a pump tells an alarm once, and a person orders a stop once (S5)."""
+        match event:
+            case ev.PumpTold():
+                self.owed.keep_told(event)
+            case ev.StopOrdered() | ev.PauseOrdered() | ev.PumpStopOrdered():
+                self.owed.keep(event)
 
     @property
     def _confirm_within_s(self) -> float:
@@ -232,6 +241,8 @@ class Bed:
         if self.dead:
             return
         self.dead = True
+        for event in self._waiting:  # the one that broke it, perhaps, and those behind it
+            self._owe(event)
         self._waiting.clear()
         log.error("bed.failed", bed=self.setup.bed, exc_info=error)
         if self._answers_for_the_pump:
@@ -241,8 +252,10 @@ class Bed:
 
     @property
     def _answers_for_the_pump(self) -> bool:
-        """A pump without a session, or released, is nobody's business: it gets no STOP because we failed (S10)."""
+        """A pump without a session, released or not ours is nobody's business: it gets no STOP because we failed."""
         state = self.state
+        if UNPROVED in state.conditions:
+            return state.halt is not None and state.halt.in_flight
         return state.halt is not None or state.pending is not None or (state.has_session and not state.released)
 
     def _set_timers(self, decision: Decision) -> None:
@@ -256,37 +269,44 @@ class Bed:
             self._unconfirmed_set = True
             self._unconfirmed.set(now + self._confirm_within_s)
         self.link.hands_off = state.released
+        self.link.in_session = state.has_session and state.ours is not None and not state.released
         if not state.should_move or UNPROVED in state.conditions:
             self.link.stand_down()
 
     # --- orders -----------------------------------------------------------------------------------------------------
 
     def _send(self, order: ev.Order, seq: int) -> None:
+        now = self.house.clock.wire()
         if isinstance(order, ev.Halt):
             if self._order is not None:
                 self._order.cancel()  # S5: it discards every older order, also one that still waits for the journal
-            self._spawn(self._carry(order))
+            self._spawn(self._carry(order, now))
         else:
-            self._order = self._spawn(self._when_durable(order, seq) if order.gives_more else self._carry(order))
+            self._order = self._spawn(
+                self._when_durable(order, seq, now) if order.gives_more else self._carry(order, now)
+            )
 
-    async def _when_durable(self, order: ev.Order, seq: int) -> None:
+    async def _when_durable(self, order: ev.Order, seq: int, since: float) -> None:
         """S9: what gives more is on the disk before its first byte leaves."""
         if await self.house.logbook.journal.durable(seq, DURABLE_WITHIN_S):
-            await self._carry(order)
+            await self._carry(order, since)
         else:
             text = f"the journal could not be written within {DURABLE_WITHIN_S} s"
             self.feed(ev.OrderFailed(order.number, "journal_unavailable", text))
 
-    async def _carry(self, order: ev.Order) -> None:
+    async def _carry(self, order: ev.Order, since: float) -> None:
         pending = self.state.pending
         if pending is not None and pending.order is order and pending.by is not None:
             self.house.office.answer(ev.Answer(pending.by.request, "started"), self.setup.bed, self.state)
-        outcome = await carry_out(order, self.link, self.session_now)
+        outcome = await carry_out(order, self.link, self.session_now, lambda: self._in_time(since))
         if isinstance(outcome, ev.OrderDone):
             self._answers_since = self.house.clock.wire()  # read back: it can be judged
         elif isinstance(order, ev.Halt) and outcome.reason == "garbled":
             await asyncio.sleep(wire.STOP_AGAIN_S)  # it is ordered again at once, and the loop is there for all beds
         self.feed(outcome)
+
+    def _in_time(self, since: float) -> bool:
+        return self.house.clock.wire() - since <= GIVES_MORE_WITHIN_S
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -506,7 +526,7 @@ class Bed:
         if self.dead:
             if not isinstance(event, (ev.StopOrdered, ev.PauseOrdered, ev.PumpStopOrdered)):
                 raise Rejected("busy", "the bed's supervision is being restarted", request.id)
-            self.owed.keep(event)  # S5: latched; the link is stopping the pump already
+            self._owe(event)  # latched; the link is stopping the pump already
             return
         if isinstance(request.args, PlanArgs):
             self._proposal = proposal_for(request, self.setup.site, former)

@@ -27,8 +27,14 @@ from pumpd.driver import (
     Uncertain,
 )
 from pumpd.line.link import Link, NotConnected
+from pumpd.units import MlPerHour
 
 T = TypeVar("T")
+
+
+class Late(PumpError):
+    """The order was given too long ago: whoever gave it does not expect it any more (S11, S12)."""
+
 
 REASONS: dict[type[PumpError], str] = {
     Differs: "differs",
@@ -37,16 +43,24 @@ REASONS: dict[type[PumpError], str] = {
     Silent: "silent",
     Uncertain: "uncertain",
     Preempted: "preempted",
+    Late: "expired",
     NotConnected: "link_lost",
 }
 
 
-async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float]) -> ev.OrderDone | ev.OrderFailed:
-    """Run `order` to its end. Never raises a PumpError: what became of it is in the outcome."""
+async def carry_out(
+    order: ev.Order, link: Link, session_now: Callable[[], float], in_time: Callable[[], bool] = lambda: True
+) -> ev.OrderDone | ev.OrderFailed:
+    """Run `order` to its end. Never raises a PumpError: what became of it is in the outcome.
+
+    `in_time` is asked before anything that lets more flow: after a standstill of the program the order may be too old.
+    """
     told: list[float] = []  # when the pump was told to run, if it was
     begun: list[float] = []  # when the first byte of the order may have left, if it did
 
     def tell() -> None:
+        if not in_time():
+            raise Late("the program stood still in between: nobody expects it any more; order it again")
         told.append(session_now())
 
     def noted(dialogue: Callable[[], Dialogue[T]]) -> Callable[[], Dialogue[T]]:
@@ -69,7 +83,7 @@ async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float
                 report = await link.perform(noted(lambda: _begin(link.pump, order, tell)))
                 return ev.OrderDone(order.number, told[-1], report)
             case ev.SetRate():
-                rate = await link.perform(noted(lambda: link.pump.set_rate(order.rate)))
+                rate = await link.perform(noted(lambda: _set_rate(link.pump, order, tell)))
                 if rate != order.rate:
                     raise Differs("rate", str(order.rate), str(rate))
                 return ev.OrderDone(order.number, session_now())
@@ -86,7 +100,7 @@ async def carry_out(order: ev.Order, link: Link, session_now: Callable[[], float
 
 def _failed(order: ev.Order, error: PumpError, begun: bool) -> ev.OrderFailed:
     """An order that was begun and not ended may have changed the pump (S4), unless the pump itself said no."""
-    uncertain = begun and not isinstance(error, Refused)
+    uncertain = begun and not isinstance(error, (Refused, Late))
     reason = next((REASONS[cls] for cls in type(error).__mro__ if cls in REASONS), "failed")
     return ev.OrderFailed(order.number, reason, str(error), uncertain)
 
@@ -97,6 +111,12 @@ def _arm(pump: Pump, order: ev.Arm) -> Dialogue[tuple[PumpReport, Identity, Sett
     report = yield from pump.load(order.rate, order.limit)
     identity = yield from pump.connect()
     return report, identity, settings
+
+
+def _set_rate(pump: Pump, order: ev.SetRate, tell: Callable[[], None]) -> Dialogue[MlPerHour]:
+    if order.raises:
+        tell()
+    return (yield from pump.set_rate(order.rate))
 
 
 def _begin(pump: Pump, order: ev.Begin, tell: Callable[[], None]) -> Dialogue[PumpReport]:

@@ -13,6 +13,8 @@ import structlog
 
 from pumpd.bedside.bed import Bed
 from pumpd.bedside.house import House, Setup
+from pumpd.core.sight import may_be_ours
+from pumpd.driver import Identity
 from pumpd.line.link import Lease, LeaseLapsed, LeaseStopDone, Link, LinkDown, LinkEvent, OpenPipe
 from pumpd.records.journal import Row
 from pumpd.records.orders import LINK_STOP, LINK_STOP_DONE
@@ -37,7 +39,7 @@ class Ward:
         self._setup, self._house = setup, house
         self._failed_at: list[float] = []
         self._broke = asyncio.Event()
-        self.link = Link(setup.pump_id, setup.site.pump, open_pipe, house.clock, self._heard)
+        self.link = Link(setup.pump_id, setup.site.pump, open_pipe, house.clock, self._heard, self._is_ours)
         self.bed = self._new_bed()
 
     def recover(self, rows: Iterable[Row]) -> None:
@@ -153,6 +155,9 @@ class Ward:
         except Exception as error:  # the link has to stop the pump, whether that can be recorded or not
             log.error("ward.not_recorded", bed=self._setup.bed, exc_info=error)
         self.bed.on_link(event)
+
+    def _is_ours(self, found: Identity) -> bool:
+        return may_be_ours(self.bed.state, found, self.link.identity)
 
     def _record_stop(self, event: LinkEvent) -> None:
         """The link stops the pump by itself, while there may be no bed that decides: both halves are recorded here."""

@@ -21,6 +21,9 @@ from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
 
+MOVED_STEPS = 2  # of the counter: a motor that has just stopped may still count one
+MUST_STAND = frozenset({Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.ENDED, Phase.ABORTED})
+
 
 def on_report(turn: Turn, event: ev.PumpReported) -> None:
     """One full poll has come in."""
@@ -30,6 +33,7 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
         _without_session(turn, report, "infusing_unknown_session")
         return
     unseen, counted = turn.state.sight is not Sight.SEEING, turn.state.volumes.counted
+    stood = turn.state.report is not None and not turn.state.report.motion.moves
     if unseen and not regain_sight(turn, report):
         return
     _measure(turn, report, event.took_s)
@@ -38,6 +42,8 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
     if unseen and turn.state.phase is Phase.ARMED:
         unarm(turn, "sight of the pump was lost")
     JUDGES[turn.state.phase](turn, report)
+    if stood and not report.motion.moves and not unseen:
+        _moved_between_looks(turn, turn.state.volumes.counted - counted)
     if turn.state.rebooted:
         turn.become(rebooted=False)
 
@@ -92,6 +98,15 @@ def _not_set_down(turn: Turn, order: ev.SetRate, report: PumpReport) -> bool:
         return False  # a step down of the plan is ordered once more, with the alarm
     stop_what_cannot_be_set_down(turn, f"the pump still reads {report.rate}")
     return True
+
+
+def _moved_between_looks(turn: Turn, grown: Ml) -> None:
+    """It stood at both readings, and its counter went on: a key that was pressed in between gave something."""
+    state = turn.state
+    if grown <= Ml(turn.step * MOVED_STEPS) or state.phase not in MUST_STAND or state.released or state.ours is None:
+        return
+    turn.alarm("infusing_against_plan", given_ml=grown.value, phase=state.phase.value)
+    turn.clear("infusing_against_plan")  # it stands again; what it means stays until a person resets it
 
 
 # --- one judge for each phase ---------------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ def is_another(state: State, found: Identity) -> bool:
     return state.ours is not None and bool(differs(state.ours, found, _may_have_taken(state)))
 
 
+def may_be_ours(state: State, found: Identity, before: Identity | None) -> bool:
+    """Whoever answers has the marks that no key changes; what rate and limit it has, somebody may have dialled unseen.
+
+    `before` answered last, and stands for our pump while none was armed.
+    """
+    known = state.ours or before
+    return known is None or not differs(replace(known, rate=None, limit=None), found, _may_have_taken(state))
+
+
 def implausible(state: State, report: PumpReport, now: float) -> bool:
     """In the midst of a session the counter falls, or jumps beyond what the fastest rate can have given.
 

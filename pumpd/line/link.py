@@ -98,14 +98,24 @@ class Link:
     """Construct inside a running loop, run `run()` for ever in one task, and order with `perform()`."""
 
     def __init__(
-        self, name: str, pump: Pump, open_pipe: OpenPipe, clock: Clock, tell: Callable[[LinkEvent], None]
+        self,
+        name: str,
+        pump: Pump,
+        open_pipe: OpenPipe,
+        clock: Clock,
+        tell: Callable[[LinkEvent], None],
+        is_ours: Callable[[Identity], bool],
     ) -> None:
-        """`tell` is called synchronously and must neither block nor raise."""
+        """`tell` is called synchronously and must neither block nor raise.
+
+        `is_ours` says of whoever answers whether it may be the pump of the session; after a lapse no other is stopped.
+        """
         self.name, self.pump, self.phase = name, pump, LinkPhase("init")
         self.identity: Identity | None = None  # of the last pump that answered
         self.lease = Lease.FREE
         self.hands_off = False  # True: whoever answers is asked who it is, and nothing is changed in it
-        self._open_pipe, self._clock, self._tell = open_pipe, clock, tell
+        self.in_session = False  # True: a pump was armed and holds its dose; while unheard it must not be fed for ever
+        self._open_pipe, self._clock, self._tell, self._is_ours = open_pipe, clock, tell, is_ours
         self._talk = Talk(
             pump,
             clock,
@@ -118,7 +128,7 @@ class Link:
         self._lease_until = inf
         self._lease_timer = Deadline(clock, self._mind_lease)
         self._reclaimed = False
-        self._starved = False  # the pump was left without a word for longer than its watchdog's time
+        self._silent_until = -inf  # end of the last silence that was longer than the pump's watchdog
         self._born_at = clock.wire()
         self._proved = False  # this opening of the port was identified as the pump of before
         self._reasons_told: set[str] = set()
@@ -246,16 +256,18 @@ class Link:
     def _pause_between_connects(self) -> float:
         """A pump that hears us but that we do not hear must not be fed for ever: any question feeds its watchdog (S16).
 
-        For one watchdog time after its last word we ask often, since it may well be infusing as planned. Then comes one
-        silence that is long enough for it to stop by itself, and after that we ask often again.
+        For one watchdog time after its last word we ask often, since it may well be infusing as planned. Then silences
+        that are long enough for it to stop by itself take turns with asking: somebody may start it at its keypad again.
         """
         watchdog = self.pump.capabilities.watchdog_s
-        if watchdog is None or self._starved or self.lease is not Lease.GUARDED:
+        if watchdog is None or not (self.in_session or self.lease is not Lease.FREE):
             return CONNECT_AGAIN_S
-        last_word_at = max(self._talk.answered_at, self._born_at)  # what it said to a process before us nobody knows
-        if self._clock.wire() - last_word_at < watchdog[1]:
+        now = self._clock.wire()
+        # What it said to a process before us nobody knows, so the asking begins with us.
+        asked_since = max(self._talk.answered_at, self._born_at, self._silent_until)
+        if now - asked_since < watchdog[1]:
             return CONNECT_AGAIN_S
-        self._starved = True
+        self._silent_until = now + watchdog[1] + STARVE_MARGIN_S
         return watchdog[1] + STARVE_MARGIN_S
 
     def _may_connect(self) -> bool:
@@ -264,9 +276,9 @@ class Link:
         return idle or (self.lease is Lease.LAPSED and not self._proved) or not self._talk.open
 
     def _up(self, identity: Identity) -> None:
-        if self.lease is Lease.LAPSED and not _same_pump(self.identity, identity):
+        if self.lease is Lease.LAPSED and not self._is_ours(identity):
             raise NotConnected(f"another pump answers ({identity.model}): STOP is not sent to it")
-        self.identity, self._proved, self._starved = identity, True, False
+        self.identity, self._proved = identity, True
         self._reasons_told.clear()
         self._reopen_in_s = REOPEN_FIRST_S
         self._enter("ready")
@@ -368,14 +380,6 @@ class Link:
         self._changed.set()
         if self.ready:
             self._enter("negotiating", "a restarted bed takes over")
-
-
-def _same_pump(before: Identity | None, now: Identity) -> bool:
-    return before is None or _proof(before) == _proof(now)
-
-
-def _proof(identity: Identity) -> tuple[object, ...]:
-    return identity.model, identity.version, identity.serial, identity.fingerprint
 
 
 def _words_of(error: Exception) -> str:

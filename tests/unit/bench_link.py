@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+from pumpd.driver import Identity
 from pumpd.line.link import Link, LinkEvent
 from pumpd.testing import MemoryPort, VirtualClock
 from tests.unit.toy_pump import ToyDevice, ToyPump
@@ -19,7 +20,10 @@ class LinkBench:
         self.device, self.pump, self.clock = device, pump, VirtualClock()
         self.port = MemoryPort(device)
         self.events: list[LinkEvent] = []
-        self.link = Link("left", pump, self.port.open, self.clock, self.events.append)
+        self.link = Link("left", pump, self.port.open, self.clock, self.events.append, self._is_ours)
+
+    def _is_ours(self, found: Identity) -> bool:
+        return self.link.identity is None or found.serial == self.link.identity.serial
 
     def told(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
