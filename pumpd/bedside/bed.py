@@ -43,7 +43,9 @@ PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journ
 STOP_CONFIRMED_S = 2.0  # wire seconds, or what this pump needs: a stop not read back by then is an alarm (S5)
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
-GIVES_MORE_WITHIN_S = 10.0  # wire seconds from an order to RUN or a higher rate; later nobody expects it (S11)
+GIVES_MORE_WITHIN_S = (
+    20.0  # wire seconds from an order to RUN or a higher rate (a slow line takes 12); later is too late
+)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)

@@ -21,7 +21,6 @@ from pumpd.core.turn import Turn
 from pumpd.driver import Motion, PumpReport
 from pumpd.units import Ml, MlPerHour
 
-MOVED_STEPS = 2  # of the counter: a motor that has just stopped may still count one
 MUST_STAND = frozenset({Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.ENDED, Phase.ABORTED})
 
 
@@ -32,18 +31,16 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
         turn.become(report=report)
         _without_session(turn, report, "infusing_unknown_session")
         return
-    unseen, counted = turn.state.sight is not Sight.SEEING, turn.state.volumes.counted
-    stood = turn.state.report is not None and not turn.state.report.motion.moves
+    unseen, before = turn.state.sight is not Sight.SEEING, turn.state.volumes
     if unseen and not regain_sight(turn, report):
         return
     _measure(turn, report, event.took_s)
-    if _settle(turn, report, turn.state.volumes.counted - counted):
+    if _settle(turn, report, turn.state.volumes.counted - before.counted):
         return
+    _mind_what_moved_between(turn, report, before)
     if unseen and turn.state.phase is Phase.ARMED:
         unarm(turn, "sight of the pump was lost")
     JUDGES[turn.state.phase](turn, report)
-    if stood and not report.motion.moves and not unseen:
-        _moved_between_looks(turn, turn.state.volumes.counted - counted)
     if turn.state.rebooted:
         turn.become(rebooted=False)
 
@@ -100,13 +97,18 @@ def _not_set_down(turn: Turn, order: ev.SetRate, report: PumpReport) -> bool:
     return True
 
 
-def _moved_between_looks(turn: Turn, grown: Ml) -> None:
-    """It stood at both readings, and its counter went on: a key that was pressed in between gave something."""
+def _mind_what_moved_between(turn: Turn, report: PumpReport, before: watch.Volumes) -> None:
+    """It stands as it stood at the last reading, and its counter has grown: a hand or a fault moved it in between.
+
+    It is told once more each time; what it means stays until a person resets it.
+    """
     state = turn.state
-    if grown <= Ml(turn.step * MOVED_STEPS) or state.phase not in MUST_STAND or state.released or state.ours is None:
-        return
-    turn.alarm("infusing_against_plan", given_ml=grown.value, phase=state.phase.value)
-    turn.clear("infusing_against_plan")  # it stands again; what it means stays until a person resets it
+    must_stand = state.phase in MUST_STAND and state.ours is not None and not state.released
+    stood = before.rate_high == watch.STILL and not report.motion.moves
+    grown = state.volumes.counted - before.counted
+    if must_stand and stood and grown > Ml(turn.step) + before.lag:
+        turn.clear("infusing_against_plan")
+        turn.alarm("infusing_against_plan", given_ml=grown.value, phase=state.phase.value)
 
 
 # --- one judge for each phase ---------------------------------------------------------------------------------------
@@ -259,7 +261,10 @@ def _recovering(turn: Turn, report: PumpReport) -> None:
         turn.halt()
     else:
         turn.clear("daemon_restarted")
+        hold, never_began = turn.state.hold, isinstance(turn.state.cut, ev.Begin)
         _stood(turn)
+        if never_began and turn.state.hold is not None:  # what a pause had demanded it demands still; nobody stopped it
+            turn.become(hold=hold or replace(turn.state.hold, by_pump=False))
 
 
 JUDGES = {

@@ -112,7 +112,7 @@ WORLD: dict[type, dict[Phase, Targets]] = {
     },
     ev.PumpTold: {RUNNING: _to(PAUSED), RECOVERING: _to(PAUSED)},
     ev.UnaskedAnswers: {},
-    ev.LinkUp: {},
+    ev.LinkUp: {ARMED: _to(PLANNED)},
     ev.LinkDown: {ARMED: _to(PLANNED)},
     ev.OrderDone: {
         PLANNED: _to(ARMED),

@@ -59,9 +59,14 @@ def implausible(state: State, report: PumpReport, now: float) -> bool:
     """In the midst of a session the counter falls, or jumps beyond what the fastest rate can have given.
 
     Somebody set another diameter at the pump, or it is another pump: the line was never seen lost. A cut line may read
-    so, too, where nothing checks it.
+    so, too, where nothing checks it. An armed pump has to read exactly as it was armed.
     """
-    if state.phase not in (Phase.RUNNING, Phase.PAUSED) or state.sight is not Sight.SEEING or state.pending is not None:
+    if state.sight is not Sight.SEEING or state.pending is not None:
+        return False
+    if state.phase is Phase.ARMED:
+        as_armed = report.counted in (None, state.volumes.last_count) and report.rate in (None, state.ordered)
+        return POWER_LOST in state.told or not as_armed
+    if state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return False
     turn = Turn(state, now)
     possible = turn.top_rate.over(max(0.0, now - state.volumes.at))
@@ -91,6 +96,10 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
     """Somebody answers. If a session runs, prove that it is our pump before any order."""
     turn.become(connected=event.identity)
     turn.clear("pump_not_connected")
+    if turn.state.phase is Phase.ENDING and turn.state.ours is None:  # nobody knows which pump it was
+        turn.become(sight=Sight.VERIFYING)
+        turn.alarm("pump_not_proved", difference="it was lost while it was being armed for the first time")
+        return
     if not _must_prove(turn.state):
         turn.become(sight=Sight.SEEING)
         turn.clear("pump_not_proved", "comms_lost_pump")
@@ -108,12 +117,16 @@ def link_up(turn: Turn, event: ev.LinkUp) -> None:
 def _leave_another(turn: Turn, found: Identity) -> None:
     """Nobody has to be proved after the end or unarmed, but a pump that is not the one that was armed gets no word."""
     state = turn.state
-    if not is_another(state, found):
+    if state.ours is None:
         return
-    if state.phase is Phase.PLANNED:
-        turn.become(ours=None, pending=None)
-    elif state.phase in OVER and state.halt is None:
+    if state.phase in OVER and state.halt is None and is_another(state, found):
         turn.become(released=True)
+    # Armed for nobody any more: a rate that was dialled is no mark of another pump, for the dose comes out of ours.
+    dialled = replace(state.ours, rate=None)
+    if state.phase in (Phase.PLANNED, Phase.ARMED) and differs(dialled, found, _may_have_taken(state)):
+        turn.become(ours=None, pending=None)
+        if state.phase is Phase.ARMED:
+            unarm(turn, "another pump answers")
 
 
 def _must_prove(state: State) -> bool:

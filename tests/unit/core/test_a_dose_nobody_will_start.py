@@ -8,6 +8,7 @@ import pytest
 
 from pumpd.core import events as ev
 from pumpd.core.state import Phase
+from pumpd.units import MlPerHour
 from tests.unit.core.world import INFUSING, MINIMUM, RATE, STANDING, Case
 
 pytestmark = pytest.mark.shows("S1")
@@ -45,6 +46,14 @@ def test_a_lost_line_once_it_is_back() -> None:
     case.done()
     case.read(STANDING, None)
     assert not case.got(ev.Tighten), "once is enough"
+
+
+def test_a_lost_line_during_which_another_rate_was_dialled() -> None:
+    case = Case().armed()
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(ev.LinkUp(replace(case.who, rate=MlPerHour(300), limit=case.plan.volume)))
+    case.read(STANDING, "300")
+    assert is_emptied(case)
 
 
 def test_a_program_that_was_restarted() -> None:
