@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pumpd.core import events as ev
+from pumpd.core import watch
 from pumpd.core.enforce import halt_confirmed, on_report
 from pumpd.core.state import Pending, Phase, Sight
 from pumpd.core.taken import as_loaded, begun, rate_set, stop_what_cannot_be_set_down, well
@@ -49,13 +50,19 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
     hold = turn.state.hold
     if hold is not None and turn.pressure_told:  # another container has released nothing away from the patient
         turn.become(hold=replace(hold, needs_pressure_release=True))
-    volumes = replace(turn.state.volumes, at=turn.now, last_count=report.counted or Ml(0))
+    before, ours = turn.state.volumes, turn.state.ours
+    paused = turn.state.phase is Phase.PAUSED
+    if paused and ours is not None and ours.fingerprint == event.identity.fingerprint:  # else the diameter cleared it
+        before = watch.add_count(before, report.counted)
+    volumes = replace(before, at=turn.now, last_count=report.counted or Ml(0))
+    grown = volumes.counted - turn.state.volumes.counted
+    moved = grown > Ml(turn.step)
     turn.become(
         pending=None,
         settings=event.settings,
         ours=event.identity,
         ordered=order.rate,
-        limit_covers=True,
+        limit_covers=not moved,
         volumes=volumes,
         report=report,
         told=(),
@@ -67,6 +74,8 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
     if turn.state.phase is Phase.PLANNED:
         turn.become(armed_at=turn.now, armed_counted=volumes.counted)
         turn.go(Phase.ARMED)
+    if paused and moved:  # since the last reading, so the limit is too large by it
+        turn.alarm("infusing_against_plan", given_ml=grown.value, phase="paused")
     turn.clear("unarmed", "stopped_at_pump")
     turn.answer(pending.by, "done", rate_ml_h=order.rate.value, volume_ml=order.limit.value)
 

@@ -124,7 +124,8 @@ def _leave_another(turn: Turn, found: Identity) -> None:
     # Armed for nobody any more: a rate that was dialled is no mark of another pump, for the dose comes out of ours.
     dialled = replace(state.ours, rate=None)
     if state.phase in (Phase.PLANNED, Phase.ARMED) and differs(dialled, found, _may_have_taken(state)):
-        turn.become(ours=None, pending=None)
+        # Its counter is another one, too: what it shows was not given to this patient.
+        turn.become(ours=None, pending=None, volumes=replace(state.volumes, last_count=None))
         if state.phase is Phase.ARMED:
             unarm(turn, "another pump answers")
 

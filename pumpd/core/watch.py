@@ -83,7 +83,7 @@ def read(volumes: Volumes, report: PumpReport, now: float, top_rate: MlPerHour) 
     gap = max(0.0, now - volumes.at)
     least = min(volumes.rate_low, low_rate).over(gap)
     most = max(volumes.rate_high, high_rate).over(gap)
-    counted = _count(volumes, report.counted)
+    counted = add_count(volumes, report.counted)
     high = volumes.high + most
     return _changed(
         counted,
@@ -117,7 +117,7 @@ def read_after_gap(
     may have begun again at zero tells the least; all that was possible may have been given.
     """
     low_rate, high_rate = _rates(report, top_rate)
-    counted = _count(volumes, report.counted)
+    counted = add_count(volumes, report.counted)
     possible = max(possible, high_rate.over(max(0.0, now - volumes.at)))
     if report.counted is None or counted.segments != volumes.segments:
         least, most = ZERO, possible
@@ -156,7 +156,7 @@ def _rates(report: PumpReport, top_rate: MlPerHour) -> tuple[MlPerHour, MlPerHou
     return STILL, top_rate  # unknown or an unplanned function: anything up to the pump's highest rate
 
 
-def _count(volumes: Volumes, count: Ml | None) -> Volumes:
+def add_count(volumes: Volumes, count: Ml | None) -> Volumes:
     """Add the counter's increment. A counter that fell opens a new segment and never lowers the total."""
     if count is None:
         return volumes

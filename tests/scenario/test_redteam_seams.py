@@ -252,3 +252,47 @@ async def test_a_pump_that_is_stopped_in_the_midst_of_a_poll_was_moved_by_nobody
             await asyncio.sleep(5)
             assert (await bed.order("session.resume", confirm=True))["state"] == "done"
         assert "infusing_against_plan" not in bed.raised
+
+
+@pytest.mark.shows("S1", "S6")
+async def test_what_a_hand_pumps_just_before_another_container_is_counted() -> None:
+    """S6: the counter began anew from where it stood, as if nothing had moved since the last poll."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(600)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(3)
+        await purge(bed, 0.4)
+        container = {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}
+        assert (await bed.order("session.container", container=container))["state"] == "done"
+        await asyncio.sleep(3)
+        assert float(bed.state.volumes.counted.value) == pytest.approx(bed.given, abs=0.011)
+        assert "infusing_against_plan" in bed.alarms
+        assert bed.truth["limit_ml"] <= PLANNED_ML - bed.given
+        assert (await bed.order("session.resume", confirm=True))["state"] == "done"
+        await bed.until(lambda: bed.phase == "observing", step_s=1)
+        assert bed.given <= PLANNED_ML
+
+
+@pytest.mark.shows("S6")
+async def test_what_another_pump_has_counted_before_is_not_taken_for_given() -> None:
+    """S6: exchanged after arming, its 19 mL of the patient before were taken off the dose of this one."""
+    room = Room()
+    bed, other = Bedside(room), Bedside(room, "other")
+    async with ward(bed, other):
+        await other.running()
+        await other.until_session(600)
+        assert (await other.order("session.pause"))["state"] == "done"
+        assert (await bed.armed())["state"] == "done"
+        bed.port.plug_out()
+        await asyncio.sleep(1)
+        other.port.plug_out()
+        bed.port.peer = other.device
+        bed.port.plug_in()
+        await asyncio.sleep(5)
+        before = other.given
+        assert (await arming(bed))["state"] == "done"
+        assert (await bed.order("session.start", confirm=True))["state"] == "done"
+        await bed.until(lambda: bed.phase == "observing", step_s=1)
+        assert other.given - before == pytest.approx(PLANNED_ML, abs=0.02)
