@@ -178,13 +178,18 @@ def _tell(path: Path, chain: Chain, origin: tuple[str, int, str], cut: str | Non
         _say("whole", "bold green", f"{path}: every row is as it was written")
     holds = "holds: " if broken or chain.unreadable else ""
     span = f", {chain.first_ts} to {chain.last_ts}" if chain.rows else ""
-    lines = [f"{holds}{chain.rows} rows, {len(chain.sessions)} sessions{span}"]
+    rows, sessions = _counted(chain.rows, "row"), _counted(len(chain.sessions), "session")
+    lines = [f"{holds}{rows}, {sessions}{span}"]
     if origin[0]:
         lines.append(f"goes on from row {origin[1]} of {origin[0]}")
     if sought is not None:
-        lines.append(f"the head kept elsewhere is row {sought}; {chain.seq - sought} rows came after it")
+        lines.append(f"the head kept elsewhere is row {sought}; {_counted(chain.seq - sought, 'row')} came after it")
     lines.append(f"head: row {chain.seq}, {chain.hash}")
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _say(word: str, style: str, text: str) -> None:

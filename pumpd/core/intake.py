@@ -146,7 +146,7 @@ class Intake:
     @property
     def dosing_weight(self) -> Kg:
         """The lower of the two entries: where they differ by a rounding, never the one that gives more."""
-        return min(self.weight.weight, self.weight_again.weight, key=lambda weight: weight.value)
+        return min(self.weight.weight, self.weight_again.weight)
 
 
 def check_intake(intake: Intake, prescription: Prescription, limits: CourseLimits, actor: str) -> tuple[Finding, ...]:

@@ -263,6 +263,7 @@ def flooded(gate: Gate, origin: Origin = Origin.BUS) -> Gate:
     return gate
 
 
+@pytest.mark.shows("within:BURST", "beyond:BURST", "S12")
 def test_more_requests_than_anybody_needs_are_turned_away_and_leave_no_trace() -> None:
     gate = flooded(Gate(ALL, LOOPBACK))
     verdict = judged(gate, arrived("snapshot", number=BURST))
@@ -283,6 +284,7 @@ def test_a_flood_on_the_bus_does_not_silence_the_bedside() -> None:
     assert isinstance(judged(gate, arrived("alarm.ack", number=BURST, origin=Origin.LOCAL)), Admitted)
 
 
+@pytest.mark.shows("within:PER_S", "beyond:PER_S", "S12")
 def test_after_a_flood_as_many_pass_as_seconds_allow() -> None:
     gate = flooded(Gate(ALL, LOOPBACK))
     later = 100.0 + 3.5 / PER_S

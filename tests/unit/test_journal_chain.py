@@ -115,7 +115,7 @@ def test_a_cut_tail_shows_only_against_a_head_kept_elsewhere(path: Path, capsys:
     assert (code, found["head_missing"]) == (4, True)
     assert verify(capsys, path, "--head", fifth)[0] == 0
     assert call(["journal", "verify", str(path), "--head", fifth]) == 0
-    assert "the head kept elsewhere is row 5; 1 rows came after it" in capsys.readouterr().out
+    assert "the head kept elsewhere is row 5; 1 row came after it" in capsys.readouterr().out
 
 
 def test_no_journal_and_no_readable_journal_end_differently(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

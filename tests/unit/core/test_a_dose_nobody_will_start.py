@@ -11,8 +11,6 @@ from pumpd.core.state import Phase
 from pumpd.units import MlPerHour
 from tests.unit.core.world import INFUSING, MINIMUM, RATE, STANDING, Case
 
-pytestmark = pytest.mark.shows("S1")
-
 
 def replanned(case: Case) -> Case:
     case.feed(ev.PlanOrdered(case.by(), "s-2", case.plan, case.rules, case.before()))
@@ -29,6 +27,7 @@ def is_emptied(case: Case) -> bool:
     return isinstance(case.order, ev.Tighten) and case.order.limit == MINIMUM
 
 
+@pytest.mark.shows("S1")
 def test_a_rate_changed_at_its_keypad() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
@@ -36,6 +35,7 @@ def test_a_rate_changed_at_its_keypad() -> None:
     assert is_emptied(case)
 
 
+@pytest.mark.shows("S1")
 def test_a_lost_line_once_it_is_back() -> None:
     case = Case().armed()
     case.feed(ev.LinkDown("no reply"))
@@ -48,6 +48,7 @@ def test_a_lost_line_once_it_is_back() -> None:
     assert not case.got(ev.Tighten), "once is enough"
 
 
+@pytest.mark.shows("S1")
 def test_a_lost_line_during_which_another_rate_was_dialled() -> None:
     case = Case().armed()
     case.feed(ev.LinkDown("no reply"))
@@ -56,6 +57,7 @@ def test_a_lost_line_during_which_another_rate_was_dialled() -> None:
     assert is_emptied(case)
 
 
+@pytest.mark.shows("S1")
 def test_a_program_that_was_restarted() -> None:
     case = Case().armed()
     case.feed(ev.Restarted(rebooted=False))
@@ -64,6 +66,7 @@ def test_a_program_that_was_restarted() -> None:
     assert is_emptied(case)
 
 
+@pytest.mark.shows("S1")
 def test_a_limit_that_could_not_be_lowered_is_lowered_at_the_next_reading() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
@@ -73,6 +76,7 @@ def test_a_limit_that_could_not_be_lowered_is_lowered_at_the_next_reading() -> N
     assert is_emptied(case)
 
 
+@pytest.mark.shows("S1")
 @pytest.mark.parametrize("blind", [False, True])
 def test_another_plan(blind: bool) -> None:
     case = Case().armed()
@@ -85,6 +89,7 @@ def test_another_plan(blind: bool) -> None:
     assert is_emptied(case)
 
 
+@pytest.mark.shows("S1")
 def test_a_plan_over_an_unfinished_lowering_begins_it_again() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
@@ -95,6 +100,7 @@ def test_a_plan_over_an_unfinished_lowering_begins_it_again() -> None:
     assert case.order != lowering
 
 
+@pytest.mark.shows("S1")
 def test_a_pump_without_a_dose_is_left_alone_by_the_next_plan() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
@@ -104,6 +110,7 @@ def test_a_pump_without_a_dose_is_left_alone_by_the_next_plan() -> None:
     assert not case.got(ev.Tighten)
 
 
+@pytest.mark.shows("S1")
 def test_arming_again_waits_for_no_lowering() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
@@ -165,6 +172,7 @@ def test_a_start_that_found_another_pump_takes_no_dose_out_of_it() -> None:
     assert not case.got(ev.Tighten)
 
 
+@pytest.mark.shows("S1")
 def test_hands_off_is_hands_off() -> None:
     case = Case().observing()
     case.feed(ev.ReleaseOrdered(case.by()))
