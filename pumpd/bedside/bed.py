@@ -248,16 +248,16 @@ class Bed:
         self._waiting.clear()
         log.error("bed.failed", bed=self.setup.bed, exc_info=error)
         if self._answers_for_the_pump:
+            if UNPROVED in self.state.conditions:
+                self.link.doubt()
             self.link.guard(0.0)
         self.close()
         self._broke(error)
 
     @property
     def _answers_for_the_pump(self) -> bool:
-        """A pump without a session, released or not ours is nobody's business: it gets no STOP because we failed."""
+        """A pump without a session, or released, is nobody's business: it gets no STOP because we failed (S10)."""
         state = self.state
-        if UNPROVED in state.conditions:
-            return state.halt is not None and state.halt.in_flight
         return state.halt is not None or state.pending is not None or (state.has_session and not state.released)
 
     def _set_timers(self, decision: Decision) -> None:

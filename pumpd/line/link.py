@@ -189,6 +189,12 @@ class Link:
         if self.lease is Lease.MUTE:
             self._give_back()
 
+    def doubt(self) -> None:
+        """Whoever answers says again who it is before anything else: it may not be our pump (S15)."""
+        self._proved = False
+        if self.ready:
+            self._enter("negotiating", "perhaps another pump answers")
+
     def connect(self) -> Dialogue[Identity]:
         """Ask who answers, and get the line ready for orders unless it is hands off."""
         return self.pump.connect(hands_off=self.hands_off)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -209,3 +210,21 @@ async def test_a_bed_that_fails_while_another_pump_is_plugged_in_stops_neither_a
         bed.port.plug_in()
         await bed.until(lambda: "pump_not_proved" not in bed.state.conditions, within_s=40)
         assert (await bed.order("session.stop", wait_s=10))["state"] == "done"
+
+
+@pytest.mark.shows("S16")
+async def test_a_bed_that_fails_while_damage_on_the_line_has_made_its_pump_a_stranger_stops_it_once_known_again() -> (
+    None
+):
+    bed = Bedside(Room())
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        ours = bed.state.ours
+        assert ours is not None
+        bed.ward.bed.feed(ev.LinkDown("no reply"))
+        bed.ward.bed.feed(ev.LinkUp(replace(ours, model="NE100")))  # a digit was lost
+        assert "pump_not_proved" in bed.state.conditions
+        bed.ward.bed.break_down(RuntimeError("a fault in the logic"))
+        await bed.until(lambda: not bed.truth["infusing"], within_s=5)
+        await bed.until(lambda: bed.phase == "paused", within_s=10)
