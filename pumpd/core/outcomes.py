@@ -116,7 +116,7 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
         return
     turn.become(pending=None)
     turn.cut_short(pending.order)
-    turn.answer(pending.by, "failed", event.text, event.reason)
+    turn.answer(pending.by, "failed", event.text + _way_out(turn, pending, event), event.reason)
     match pending.order:
         case ev.SetRate(raises=False) if state.phase is Phase.RUNNING:
             stop_what_cannot_be_set_down(turn, event.text)
@@ -130,6 +130,12 @@ def order_failed(turn: Turn, event: ev.OrderFailed) -> None:
             unarm(turn, event.text)
         case _:
             pass
+
+
+def _way_out(turn: Turn, pending: Pending, event: ev.OrderFailed) -> str:
+    """A pause that no resume can end: the program died in a change of container, or a hand has changed the pump."""
+    stuck = isinstance(pending.order, ev.Begin) and turn.state.phase is Phase.PAUSED and event.reason == "differs"
+    return "; give session.container for what is fitted now, then resume" if stuck else ""
 
 
 def _halt_failed(turn: Turn, event: ev.OrderFailed) -> None:

@@ -124,7 +124,8 @@ def _paused(view: View, chart: Chart) -> Deed:
 def told(chart: Chart, deed: Deed, answer: dict[str, Any]) -> Chart:
     """Her chart once an answer was heard."""
     if answer["state"] != "done":
-        return chart
+        again = "give session.container" in (answer.get("text") or "")
+        return replace(chart, wants_syringe=True) if again else chart
     match deed.verb:
         case "session.plan":
             return replace(chart, session_id=answer["session_id"], released=False)

@@ -175,3 +175,30 @@ async def test_lost_in_its_first_arming_and_stopped_another_pump_gets_no_word() 
         assert (await bed.order("pump.stop"))["state"] == "done", "a person means whoever is there"
         assert (await bed.order("session.end"))["state"] == "done"
         assert (await bed.planned())["state"] == "done"
+
+
+@pytest.mark.shows("S4", "S16")
+@pytest.mark.parametrize("after_ms", [0, 5, 9, 15, 40])
+@pytest.mark.parametrize("verb", ["session.start", "session.resume"])
+async def test_unheard_since_it_was_told_to_run_the_pump_is_not_fed_for_ever(verb: str, after_ms: int) -> None:
+    """S16: the answer to RUN was lost, so nobody knew that it infuses, and nobody starved it: all went in."""
+    bed = Bedside(Room())
+    async with ward(bed):
+        assert (await bed.armed())["state"] == "done"
+        if verb == "session.resume":
+            assert (await bed.order("session.start", confirm=True))["state"] == "done"
+            await bed.until_session(60)
+            assert (await bed.order("session.pause"))["state"] == "done"
+            await asyncio.sleep(3)
+        before = starts(bed)
+        bed.do("fault", kind="delay", delay_s=0.01)
+        asking = asyncio.create_task(bed.order(verb, confirm=True))
+        await bed.until(lambda: starts(bed) == before + 1, within_s=3, step_s=0.001)
+        await asyncio.sleep(after_ms / 1000)
+        bed.do("mute")
+        await asking
+        await bed.until(lambda: not bed.truth["infusing"], within_s=2 * 10 + 6)
+        assert "comms_lost_pump" in bed.alarms
+        bed.do("clear_faults")
+        await bed.until(lambda: bed.phase == "paused", within_s=20)
+        assert starts(bed) == before + 1

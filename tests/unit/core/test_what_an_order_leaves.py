@@ -500,3 +500,12 @@ def test_a_resume_that_found_a_difference_leaves_the_pause() -> None:
     case.failed("differs")
     assert case.phase is Phase.PAUSED
     assert "unarmed" not in case.state.conditions
+    assert case.answer.text == "in words; give session.container for what is fitted now, then resume"
+
+
+@pytest.mark.parametrize("reason", ["refused", "garbled"])
+def test_a_resume_that_failed_otherwise_may_be_given_again(reason: str) -> None:
+    case = Case().paused()
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    case.failed(reason)
+    assert case.answer.text == "in words"
