@@ -180,8 +180,8 @@ def _restores_a_lowered_rate() -> list[Change]:
 
 
 def _waits_for_no_disk() -> list[Change]:
-    async def at_once(self: Bed, order: ev.Order, _seq: int) -> None:
-        await self._carry(order)
+    async def at_once(self: Bed, order: ev.Order, _seq: int, since: float) -> None:
+        await self._carry(order, since)
 
     return [(Bed, "_when_durable", at_once)]
 

@@ -116,8 +116,8 @@ def test_one_that_forgets_alarms_is_caught(life: Any, tmp_path: Path, monkeypatc
 
 
 def test_one_that_writes_its_journal_after_the_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hasty(bed: Bed, order: ev.Order, seq: int) -> None:
-        await bed._carry(order)
+    async def hasty(bed: Bed, order: ev.Order, seq: int, since: float) -> None:
+        await bed._carry(order, since)
 
     def started_and_lost(world: World) -> bool:
         starts = bool(world.orders) and world.orders[-1].verb == "session.start" and world.chart.patient == 0
