@@ -242,6 +242,8 @@ class Link:
         self._enter("negotiating")
         failed = 0
         while failed < CONNECTS_PER_OPEN:
+            if (silent_s := self._silent_until - self._clock.wire()) > 0:  # a port that blinks does not break it
+                await self._until(lambda: not self._talk.open, silent_s)
             await self._until(self._may_connect)
             if not self._talk.open:
                 return

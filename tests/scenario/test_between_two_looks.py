@@ -228,3 +228,22 @@ async def test_a_bed_that_fails_while_damage_on_the_line_has_made_its_pump_a_str
         bed.ward.bed.break_down(RuntimeError("a fault in the logic"))
         await bed.until(lambda: not bed.truth["infusing"], within_s=5)
         await bed.until(lambda: bed.phase == "paused", within_s=10)
+
+
+@pytest.mark.shows("S16")
+async def test_a_port_that_blinks_does_not_feed_a_pump_that_is_not_heard() -> None:
+    bed = Bedside(Room(), watchdog_s=10)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        bed.do("mute")
+        given = bed.given
+        for _ in range(12):
+            await asyncio.sleep(5)
+            bed.port.plug_out()
+            await asyncio.sleep(0.3)
+            bed.port.plug_in()
+        assert not bed.truth["infusing"]
+        assert bed.given - given <= 46.67 * (2 * 10 + 6) / 3600
+        bed.do("clear_faults")
+        await bed.until(lambda: bed.state.sight.value == "seeing", within_s=15)
