@@ -28,6 +28,7 @@ from pumpd.core.sight import implausible, is_another
 from pumpd.core.state import Sight, State
 from pumpd.driver import Identity, PumpError
 from pumpd.line import link as wire
+from pumpd.line.link import ASK_AGAIN_S
 from pumpd.line.talk import Deadline
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import Rejected, Request
@@ -49,7 +50,6 @@ GIVES_MORE_WITHIN_S = (
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)
-ASK_AGAIN_S = 35.0  # wire seconds; over the longest watchdog (30 s), for a question feeds it and nobody judges (S16)
 UNPROVED = "pump_not_proved"
 OUTCOMES = (ev.OrderDone, ev.OrderFailed)
 

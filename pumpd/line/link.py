@@ -24,6 +24,7 @@ T = TypeVar("T")
 REOPEN_FIRST_S = 0.25  # a USB adapter that was bumped is back within a second
 REOPEN_MOST_S = 5.0  # nobody should wait longer than this after plugging the pump in again
 CONNECT_AGAIN_S = 0.5  # a pump that is switched on answers within seconds; asking twice a second is no load
+ASK_AGAIN_S = 35.0  # over the longest watchdog (30 s): a question feeds it, and nobody judges a pump that is not ours
 CONNECTS_PER_OPEN = 8  # then the port is opened afresh: a half-open TCP connection never answers again by itself
 STARVE_MARGIN_S = 1.0  # beyond the watchdog's time: then a pump that hears us, and that we do not hear, has stopped
 STOP_AGAIN_S = 0.25  # between two attempts to stop after a lapsed lease
@@ -34,6 +35,10 @@ State: TypeAlias = Literal["init", "connecting", "negotiating", "ready", "lost",
 
 class NotConnected(PumpError):
     """Nothing was sent, because the link cannot or may not carry it now. The text says why."""
+
+
+class AnotherPump(NotConnected):
+    """Somebody answers, and it is not the pump of the session (S15)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +261,14 @@ class Link:
                     return
                 failed += 1
                 self._down(_words_of(error), "lost")
-                await self._until(lambda: not self._talk.open, self._pause_between_connects())
+                await self._until(lambda: not self._talk.open, self._pause_after(error))
             else:
                 failed = 0
                 await self._until(lambda: not self._talk.open or not self.ready)
+
+    def _pause_after(self, error: Exception) -> float:
+        watched = self.pump.capabilities.watchdog_s is not None
+        return ASK_AGAIN_S if watched and isinstance(error, AnotherPump) else self._pause_between_connects()
 
     def _pause_between_connects(self) -> float:
         """A pump that hears us but that we do not hear must not be fed for ever: any question feeds its watchdog (S16).
@@ -285,7 +294,7 @@ class Link:
 
     def _up(self, identity: Identity) -> None:
         if self.lease is Lease.LAPSED and not self._is_ours(identity):
-            raise NotConnected(f"another pump answers ({identity.model}): STOP is not sent to it")
+            raise AnotherPump(f"another pump answers ({identity.model}): STOP is not sent to it")
         self.identity, self._proved = identity, True
         self._reasons_told.clear()
         self._reopen_in_s = REOPEN_FIRST_S

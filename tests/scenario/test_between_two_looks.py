@@ -247,3 +247,24 @@ async def test_a_port_that_blinks_does_not_feed_a_pump_that_is_not_heard() -> No
         assert bed.given - given <= 46.67 * (2 * 10 + 6) / 3600
         bed.do("clear_faults")
         await bed.until(lambda: bed.state.sight.value == "seeing", within_s=15)
+
+
+@pytest.mark.shows("S15", "S16")
+async def test_after_a_lapse_another_pump_behind_the_port_is_not_fed() -> None:
+    """It may be infusing for the next bed: our questions would keep it going unwatched."""
+    room = Room()
+    bed, other = Bedside(room, "one"), Bedside(room, "two", version="NE1000V3.55")
+    async with ward(bed, other):
+        for each in (bed, other):
+            await each.running()
+        await bed.until_session(60)
+        for each in (bed, other):
+            each.port.plug_out()
+        bed.ward.bed.break_down(RuntimeError("a fault in the logic"))
+        await asyncio.sleep(1)
+        bed.port.peer = other.device
+        bed.port.plug_in()
+        given = other.given
+        await asyncio.sleep(25)
+        assert not other.truth["infusing"], "its own watchdog has stopped it"
+        assert other.given - given <= 46.67 * (10 + 4) / 3600
