@@ -199,6 +199,9 @@ def _paused(turn: Turn, report: PumpReport) -> None:
         shown_differs = report.rate is not None and report.rate != state.ordered
         if not state.limit_covers or shown_differs or loaded_too_much(turn):
             tighten(turn)
+        missing = turn.plan.volume - state.volumes.counted
+        if turn.remaining() is None and missing > small(turn):
+            turn.alarm("short_of_plan", missing_ml=missing.value)
         return
     hold = state.hold
     if state.halt is None and report.motion is Motion.INFUSING and hold is not None and hold.by_pump:

@@ -282,3 +282,23 @@ def test_the_news_of_a_restart_ends_with_sight_of_the_pump(phase: str) -> None:
     back(case)
     case.read(Motion.STANDING, None)
     assert ev.Clear("daemon_restarted") in case.last
+
+
+@pytest.mark.shows("S11", "raised:short_of_plan")
+def test_a_pause_that_nothing_more_may_be_given_after_says_so() -> None:
+    """A reboot in a change of container: the counter began anew, and how long the pump ran unseen nobody knows."""
+    case = Case().paused(600)
+    case.feed(ev.Restarted(rebooted=True))
+    case.feed(ev.LinkUp(case.state.ours))
+    case.told("pump_power_lost")
+    given = case.state.volumes.counted
+    case.read(STANDING, case.state.ours.rate, Ml(0))
+    case.read(STANDING, case.state.ours.rate, Ml(0))
+    assert case.phase is Phase.PAUSED
+    assert "short_of_plan" in case.state.conditions
+    told = [
+        dict(effect.values)
+        for effect in case.effects
+        if isinstance(effect, ev.Raise) and effect.code == "short_of_plan"
+    ]
+    assert told == [{"missing_ml": str((case.plan.volume - given).value)}]
