@@ -110,6 +110,9 @@ class Bed:
         gap = max(0.0, clock.wire() - past.wire) if same_boot else 0.0  # across a reboot nobody knows (S11)
         self._session_zero, self._wire_zero = past.now + gap * self.setup.speed, clock.wire()
         self.state = past.state
+        if same_boot:
+            unread = past.now - past.state.volumes.at
+            self.link.heard_by_another_process(past.wire - max(0.0, unread) / self.setup.speed)
         self.alarms.drop_all_but(past.state.conditions)
         self.alarms.agree(past.state.conditions, past.values)
         self.feed(ev.Restarted(rebooted=not same_boot))

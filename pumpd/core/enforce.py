@@ -144,7 +144,9 @@ def _armed(turn: Turn, report: PumpReport) -> None:
         turn.go(Phase.PLANNED)
         turn.alarm("infusing_against_plan", motion=report.motion.value, phase="armed")
         turn.halt()
-    elif state.pending is None and (POWER_LOST in state.told or _changed_since_arming(turn, report)):
+    elif state.pending is None and (
+        POWER_LOST in state.told or turn.pressure_told or _changed_since_arming(turn, report)
+    ):
         unarm(turn, "something was changed at the pump")
     elif not report.motion.moves:
         _halted(turn)

@@ -22,7 +22,7 @@ from pumpd.core.outcomes import order_done, order_failed, stop_unconfirmed
 from pumpd.core.sight import POWER_LOST, link_down, link_up, restarted
 from pumpd.core.state import Phase, Sight, State
 from pumpd.core.therapy import LONG_PAUSE_S, ORDERS, UNARM_AFTER_S, offer, over, unarm
-from pumpd.core.turn import Turn
+from pumpd.core.turn import PRESSURE_ALARMS, Turn
 
 IDLE, PLANNED, ARMED, RUNNING, PAUSED = Phase.IDLE, Phase.PLANNED, Phase.ARMED, Phase.RUNNING, Phase.PAUSED
 ENDING, OBSERVING, ENDED, ABORTED = Phase.ENDING, Phase.OBSERVING, Phase.ENDED, Phase.ABORTED
@@ -116,7 +116,7 @@ WORLD: dict[type, dict[Phase, Targets]] = {
     ev.LinkDown: {ARMED: _to(PLANNED)},
     ev.OrderDone: {
         PLANNED: _to(ARMED),
-        ARMED: _to(RUNNING, PAUSED, ENDING),
+        ARMED: _to(PLANNED, RUNNING, PAUSED, ENDING),
         PAUSED: _to(RUNNING, ENDING),
         ENDING: _to(OBSERVING),
         OBSERVING: _to(ENDED, ABORTED),
@@ -216,6 +216,8 @@ def _pump_told(turn: Turn, event: ev.PumpTold) -> None:
         return  # every pump says so when it is switched on; it means something once it was armed
     turn.become(told=tuple(dict.fromkeys((*turn.state.told, event.alarm.code))))
     turn.alarm(event.alarm.code, native=event.alarm.native)
+    if event.alarm.code in PRESSURE_ALARMS and turn.state.starting:
+        turn.halt()  # the start on its way was ordered before anybody knew; it would let out what is trapped
     if event.alarm.code in STOPPED_AT_ONCE and turn.state.phase in (RUNNING, RECOVERING):
         turn.pause(CATALOGUE[event.alarm.code].text, by_pump=False)
         turn.halt()

@@ -194,6 +194,10 @@ class Link:
         if self.lease is Lease.MUTE:
             self._give_back()
 
+    def heard_by_another_process(self, at: float) -> None:
+        """A process before this one had a reading at wire time `at`: the asking counts from there."""
+        self._born_at = min(self._born_at, at)
+
     def doubt(self) -> None:
         """Whoever answers says again who it is before anything else: it may not be our pump (S15)."""
         self._proved = False
@@ -280,7 +284,6 @@ class Link:
         if watchdog is None or not (self.in_session or self.lease is not Lease.FREE):
             return CONNECT_AGAIN_S
         now = self._clock.wire()
-        # What it said to a process before us nobody knows, so the asking begins with us.
         asked_since = max(self._talk.answered_at, self._born_at, self._silent_until)
         if now - asked_since < watchdog[1]:
             return CONNECT_AGAIN_S

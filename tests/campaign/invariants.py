@@ -66,6 +66,7 @@ class Checker:
         self.stalled = False  # the pump told an occlusion, and was not started since
         self.since: dict[str, float] = {}
         self.bad_at = NEVER
+        self.owed_since: float | None = None
         self.must_stop = False
         device.advance(wire())
         watchdog = kind.watchdog_s if kind.mode == "safe" else None
@@ -120,7 +121,12 @@ class Checker:
         self._judge_latch(was, truth)
 
     def _judge_latch(self, was: Context, truth: dict[str, Any]) -> None:
-        """A stop is owed until our pump stands; only its own motion counts, for a hand may have started it anew."""
+        """A stop is owed until our pump stands; only its own motion counts, for a hand may have started it anew.
+
+        A person may stop whoever is at the port; ours, plugged in elsewhere, is stopped by its phase once back (R2).
+        """
+        if self.tap.device is not self.device and self.context.phase in [phase.value for phase in WRONG]:
+            return
         forgotten = was.halting and not self.context.halting and was.session == self.context.session
         if forgotten and self.alive and truth["infusing"] and truth["motion"]["started_by"] == "wire":
             raise RuleBroken("R4", "the stop is forgotten, and the pump moves")
@@ -184,6 +190,9 @@ class Checker:
         self._lasting("R2", f"moves while {state.phase.value}", moves and wrong, NOTICE_S)
         blind = state.phase is Phase.RUNNING and not seeing
         self._lasting("R3", "blind without an alarm", blind and not BLIND_CODES & bed.alarms, LOUD_S)
+        if state.halt is None or state.halt.since != self.owed_since:  # another stop than the one of the last look
+            self.since.pop("R4", None)
+        self.owed_since = None if state.halt is None else state.halt.since
         owed = state.halt is not None and "stop_not_confirmed" not in board
         self._lasting("R4", "a stop not confirmed, not told", owed, LOUD_S)
         high = moves and state.phase is Phase.RUNNING and truth["rate_ml_h"] > self.context.rate_ml_h + 1e-6

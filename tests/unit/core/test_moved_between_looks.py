@@ -200,3 +200,33 @@ def test_another_pump_in_the_place_of_the_armed_one_is_unarmed_and_left_alone(
     assert (case.state.volumes.last_count is None) is left_alone
     assert ("unarmed" in case.state.conditions) is left_alone
     assert not case.got(ev.Tighten)
+
+
+# --- an alarm meets a start -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S3", "S5", "H60")
+@pytest.mark.parametrize("first", [True, False])
+def test_a_start_on_its_way_is_given_up_when_the_pump_tells_of_trapped_pressure(first: bool) -> None:
+    if first:
+        case = Case().starting()
+    else:
+        case = Case().paused()
+        case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    case.told("motor_stalled")
+    assert case.halts
+    assert case.state.pending is None
+    case.halted()
+    if first:
+        assert case.phase is Phase.PLANNED, "armed anew, the line is looked at"
+    else:
+        case.done()
+        case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+        assert case.answer.reason == "not_confirmed"
+
+
+def test_another_alarm_gives_up_no_start() -> None:
+    case = Case().starting()
+    case.told("pump_watchdog_expired")
+    assert not case.halts
+    assert isinstance(case.order, ev.Begin)

@@ -105,6 +105,11 @@ def lapsed(case: Case) -> Case:
     return case
 
 
+def told_of_pressure(case: Case) -> Case:
+    case.told("motor_stalled")
+    return case
+
+
 def short(case: Case) -> Case:
     case.read(STANDING, RATE, "30", dt=3000)
     return case
@@ -121,6 +126,7 @@ BUILDERS: list[Callable[[], Case]] = [
     lambda: Case().armed(),
     lambda: arming(Case().armed()),
     lambda: Case().starting(),
+    lambda: told_of_pressure(Case().starting()),
     lambda: recovering(Case().starting()),
     lambda: rebooted(Case().starting()),
     lambda: Case().running(60),
