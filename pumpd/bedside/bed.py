@@ -112,7 +112,8 @@ class Bed:
         self.state = past.state
         if same_boot:
             unread = past.now - past.state.volumes.at
-            self.link.heard_by_another_process(past.wire - max(0.0, unread) / self.setup.speed)
+            last_reading = past.wire - max(0.0, unread) / self.setup.speed
+            self.link.heard_by_another_process(last_reading, blind=past.state.sight is Sight.BLIND)
         self.alarms.drop_all_but(past.state.conditions)
         self.alarms.agree(past.state.conditions, past.values)
         self.feed(ev.Restarted(rebooted=not same_boot))

@@ -194,9 +194,15 @@ class Link:
         if self.lease is Lease.MUTE:
             self._give_back()
 
-    def heard_by_another_process(self, at: float) -> None:
-        """A process before this one had a reading at wire time `at`: the asking counts from there."""
+    def heard_by_another_process(self, at: float, *, blind: bool) -> None:
+        """A process before this one had its last reading at wire time `at`: the asking counts from there.
+
+        Where it died `blind`, it may have begun a silence, which our first question would break.
+        """
         self._born_at = min(self._born_at, at)
+        watchdog = self.pump.capabilities.watchdog_s
+        if blind and watchdog is not None and self._clock.wire() - at > watchdog[1]:
+            self._silent_until = at + 2 * watchdog[1] + self.pump.capabilities.lost_after_s + STARVE_MARGIN_S
 
     def doubt(self) -> None:
         """Whoever answers says again who it is before anything else: it may not be our pump (S15)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pumpd.bedside.bed import GIVES_MORE_WITHIN_S, Bed
 from pumpd.core import events as ev
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_blind import orders_in, starts
+from tests.scenario.test_recovery import born_again, journaled
 
 
 async def just_polled(bed: Bedside) -> None:
@@ -268,3 +270,27 @@ async def test_after_a_lapse_another_pump_behind_the_port_is_not_fed() -> None:
         await asyncio.sleep(25)
         assert not other.truth["infusing"], "its own watchdog has stopped it"
         assert other.given - given <= 46.67 * (10 + 4) / 3600
+
+
+@pytest.mark.shows("S16", "S10")
+@pytest.mark.parametrize("died_at_s", [4.0, 19.0])
+async def test_a_new_process_does_not_break_the_silence_of_the_one_before(died_at_s: float, tmp_path: Path) -> None:
+    """It does not hear the pump either; from the last reading on two watchdogs are the most, whoever asks."""
+    path = tmp_path / "j.sqlite3"
+    room = journaled(path)
+    bed = Bedside(room, watchdog_s=10)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        bed.do("mute")
+        given = bed.given
+        await asyncio.sleep(died_at_s)
+    again = born_again(bed, path, clock=room.clock)
+    living = asyncio.create_task(again.ward.run())
+    await asyncio.sleep(60)
+    assert not again.truth["infusing"]
+    assert again.given - given <= 46.67 * (2 * 10 + 6) / 3600
+    again.do("clear_faults")
+    await again.until(lambda: again.state.sight.value == "seeing", within_s=15)
+    living.cancel()
+    await asyncio.gather(living, return_exceptions=True)
