@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pumpd.driver import Ask, Damaged, Dialogue, Frame, Pump, PumpAlarm, Repeat, Silent, T, Uncertain
+from pumpd.driver import Ask, Damaged, Dialogue, Frame, Pause, Pump, PumpAlarm, Repeat, Silent, T, Uncertain
 
 Script = Sequence[tuple[bytes, bytes | None]]  # None: no answer to any try
 
-TRANSCRIPTS = Path(__file__).parents[1] / "transcripts" / "newera"
+TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 
 
 def rehearse(pump: Pump, dialogue: Dialogue[T], script: Script, told: list[PumpAlarm] | None = None) -> T:
@@ -23,6 +23,9 @@ def rehearse(pump: Pump, dialogue: Dialogue[T], script: Script, told: list[PumpA
         except StopIteration as end:
             assert list(lines) == [], "the dialogue ended before these"
             return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Pause):  # passes at once
+            move = partial(dialogue.send, None)
+            continue
         assert isinstance(step, Ask)
         sent, answer = next(lines, (None, None))
         assert step.data == sent
@@ -78,16 +81,16 @@ def in_basic_mode(pairs: Iterable[tuple[str, str | None]]) -> Script:
     return [(f"0{sent}\r".encode(), None if answer is None else basic("00" + answer)) for sent, answer in pairs]
 
 
-def lines_of(name: str) -> list[tuple[str, bytes]]:
+def lines_of(name: str, family: str = "newera") -> list[tuple[str, bytes]]:
     """The lines of a transcript as (">" or "<", bytes); `#` lines name the source."""
-    text = (TRANSCRIPTS / f"{name}.txt").read_text()
+    text = (TRANSCRIPTS / family / f"{name}.txt").read_text()
     rows = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(row[0], row[2:].encode().decode("unicode_escape").encode("latin-1")) for row in rows]
 
 
-def transcript(name: str) -> Script:
+def transcript(name: str, family: str = "newera") -> Script:
     """A transcript in which each host line has one answer."""
-    lines = lines_of(name)
+    lines = lines_of(name, family)
     sent, answers = lines[::2], lines[1::2]
     assert all(who == ">" for who, _ in sent)
     assert all(who == "<" for who, _ in answers)
