@@ -82,7 +82,6 @@ ALARMS = {
     "AL_OCCLU": "motor_stalled",
     "AL_COMTO": "pump_watchdog_expired",
     "AL_EMBAT": "pump_power_lost",
-    "AL_NEOIN": "near_end",
     "AL_EOIST": "container_empty",
     "AL_EOIKV": "container_empty",
     "AL_VTBIS": "plan_limit_reached",
