@@ -28,7 +28,6 @@ from pumpd.core.sight import implausible, is_another
 from pumpd.core.state import Sight, State
 from pumpd.driver import Identity, PumpError
 from pumpd.line import link as wire
-from pumpd.line.link import ASK_AGAIN_S
 from pumpd.line.talk import Deadline
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import Rejected, Request
@@ -44,9 +43,7 @@ PULSE_S = 1.0  # wire seconds: lease while blind, telemetry, a look at the journ
 STOP_CONFIRMED_S = 2.0  # wire seconds, or what this pump needs: a stop not read back by then is an alarm (S5)
 SLEPT_S = 2.0  # a gap of the loop over this is a loss of sight (S11)
 DURABLE_WITHIN_S = 0.5  # an order that gives more and is not durable by then is refused (S9)
-GIVES_MORE_WITHIN_S = (
-    20.0  # wire seconds from an order to RUN or a higher rate (a slow line takes 12); later is too late
-)
+GIVES_MORE_WITHIN_S = 20.0  # wire seconds from an order to its RUN or higher rate; a slow line takes 12 (S11)
 JOURNAL_ALARM_S = 2.0  # a journal that is behind by more is an alarm (S9)
 REPEAT_S = 10.0  # retained state is said again at this period (docs/mqtt.md)
 UNJUDGED_MOST_S = 10.0  # wire seconds a pump without a watchdog may answer without one reading, then STOP (S16)
@@ -355,7 +352,7 @@ class Bed:
             if self.link.ready and UNPROVED not in self.state.conditions:
                 asked_again_at = clock.wire()
                 await self._read()
-            elif self.link.ready and clock.wire() - asked_again_at >= ASK_AGAIN_S:
+            elif self.link.ready and clock.wire() - asked_again_at >= wire.ASK_AGAIN_S:
                 asked_again_at = clock.wire()
                 await self._ask_again()
             self._looked_at = clock.wire()

@@ -125,7 +125,7 @@ class Checker:
 
         A person may stop whoever is at the port; ours, plugged in elsewhere, is stopped by its phase once back (R2).
         """
-        if self.tap.device is not self.device and self.context.phase in [phase.value for phase in WRONG]:
+        if self.tap.device is not self.device and self.bed.state.phase in WRONG:
             return
         forgotten = was.halting and not self.context.halting and was.session == self.context.session
         if forgotten and self.alive and truth["infusing"] and truth["motion"]["started_by"] == "wire":

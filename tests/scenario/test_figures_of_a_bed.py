@@ -12,7 +12,6 @@ import pytest
 from drivers.newera import REPLY_TIMEOUT_S
 from pumpd.bedside import bed as bed_module
 from pumpd.bedside.bed import (
-    ASK_AGAIN_S,
     DURABLE_WITHIN_S,
     JOURNAL_ALARM_S,
     LEASE_S,
@@ -23,7 +22,7 @@ from pumpd.bedside.bed import (
 from pumpd.bedside.ward import RESTARTS_MAX, RESTARTS_WITHIN_S, SILENT_S
 from pumpd.core import events as ev
 from pumpd.driver import Dialogue, Pause
-from pumpd.line.link import STARVE_MARGIN_S
+from pumpd.line.link import ASK_AGAIN_S, STARVE_MARGIN_S
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.test_every_alarm import just_read, refuses
 from tests.scenario.test_islands import Disk, room_with
