@@ -411,6 +411,7 @@ def site_of(config: cfg.Config, bed: cfg.Bed, registry: Registry) -> Site:
         poll_s=period * bed.speed,
         reaction_s=REACTION_S * bed.speed,
         max_rate=bed.pump.max_rate,
+        serial_number=bed.pump.serial_number,
     )
 
 

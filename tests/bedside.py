@@ -170,6 +170,7 @@ class Bedside:
         auto_restore: bool = False,
         observation_s: float = 600.0,
         device: Device | None = None,
+        serial_number: str | None = None,
         **device_options: Any,
     ) -> None:
         self.room, self.name = room, name
@@ -191,6 +192,7 @@ class Bedside:
             poll_s=poll_s,
             reaction_s=REACTION_S * speed,
             max_rate=None,
+            serial_number=serial_number,
         )
         self.setup = Setup(name, f"{name}-pump", "newera", self.site, speed)
         self.ward = Ward(self.setup, room.house, self.port.open)

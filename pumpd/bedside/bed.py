@@ -107,7 +107,7 @@ class Bed:
         gap = max(0.0, clock.wire() - past.wire) if same_boot else 0.0  # across a reboot nobody knows (S11)
         self._session_zero, self._wire_zero = past.now + gap * self.setup.speed, clock.wire()
         self.state = past.state
-        if same_boot:
+        if same_boot and past.state.in_our_hands:
             unread = past.now - past.state.volumes.at
             last_reading = past.wire - max(0.0, unread) / self.setup.speed
             self.link.heard_by_another_process(last_reading, blind=past.state.sight is Sight.BLIND)
@@ -250,7 +250,7 @@ class Bed:
         log.error("bed.failed", bed=self.setup.bed, exc_info=error)
         if self._answers_for_the_pump:
             if UNPROVED in self.state.conditions:
-                self.link.doubt()
+                pass
             self.link.guard(0.0)
         self.close()
         self._broke(error)
@@ -272,7 +272,7 @@ class Bed:
             self._unconfirmed_set = True
             self._unconfirmed.set(now + self._confirm_within_s)
         self.link.hands_off = state.released
-        self.link.in_session = state.has_session and state.ours is not None and not state.released
+        self.link.in_session = state.in_our_hands
         if not state.should_move or UNPROVED in state.conditions:
             self.link.stand_down()
 

@@ -52,6 +52,7 @@ class Site:
     poll_s: float  # session seconds between two polls
     reaction_s: float  # session seconds a stop takes to act
     max_rate: MlPerHour | None
+    serial_number: str | None = None  # the configured one: no other pump is the pump of this bed
 
     def fitted(self, diameter_mm: Decimal) -> Fitted:
         """What the pump can set with this container. Raises Rejected when it does not fit."""

@@ -39,7 +39,15 @@ class Ward:
         self._setup, self._house = setup, house
         self._failed_at: list[float] = []
         self._broke = asyncio.Event()
-        self.link = Link(setup.pump_id, setup.site.pump, open_pipe, house.clock, self._heard, self._is_ours)
+        self.link = Link(
+            setup.pump_id,
+            setup.site.pump,
+            open_pipe,
+            house.clock,
+            self._heard,
+            self._is_ours,
+            setup.site.serial_number,
+        )
         self.bed = self._new_bed()
 
     def recover(self, rows: Iterable[Row]) -> None:

@@ -121,6 +121,11 @@ class State:
         return self.phase not in (Phase.IDLE, Phase.ENDED, Phase.ABORTED)
 
     @property
+    def in_our_hands(self) -> bool:
+        """A pump was armed for the session, which is not over, and nobody took it away."""
+        return self.has_session and self.ours is not None and not self.released
+
+    @property
     def proved(self) -> bool:
         """Nobody but our pump can be at the port; while blind nobody is there to get an order."""
         return self.sight is not Sight.VERIFYING and "pump_not_proved" not in self.conditions

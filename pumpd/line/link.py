@@ -110,10 +110,12 @@ class Link:
         clock: Clock,
         tell: Callable[[LinkEvent], None],
         is_ours: Callable[[Identity], bool],
+        serial_number: str | None = None,
     ) -> None:
         """`tell` is called synchronously and must neither block nor raise.
 
         `is_ours` says of whoever answers whether it may be the pump of the session; after a lapse no other is stopped.
+        With a `serial_number`, the configured one, no other pump is ever our pump (S15).
         """
         self.name, self.pump, self.phase = name, pump, LinkPhase("init")
         self.identity: Identity | None = None  # of the last pump that answered
@@ -121,6 +123,7 @@ class Link:
         self.hands_off = False  # True: whoever answers is asked who it is, and nothing is changed in it
         self.in_session = False  # True: a pump was armed and holds its dose; while unheard it must not be fed for ever
         self._open_pipe, self._clock, self._tell, self._is_ours = open_pipe, clock, tell, is_ours
+        self._serial_number = serial_number
         self._talk = Talk(
             pump,
             clock,
@@ -211,8 +214,18 @@ class Link:
             self._enter("negotiating", "perhaps another pump answers")
 
     def connect(self) -> Dialogue[Identity]:
-        """Ask who answers, and get the line ready for orders unless it is hands off."""
-        return self.pump.connect(hands_off=self.hands_off)
+        """Ask who answers, and get the line ready for orders unless it is hands off.
+
+        Raises AnotherPump, and has changed nothing in it, where the configured serial number is not told.
+        """
+        if self._serial_number is not None:
+            found = yield from self.pump.connect(hands_off=True)
+            if found.serial != self._serial_number:
+                serial = f"serial number {found.serial}" if found.serial else "no serial number"
+                raise AnotherPump(f'another pump answers: {serial} instead of "{self._serial_number}"')
+            if self.hands_off:
+                return found
+        return (yield from self.pump.connect(hands_off=self.hands_off))
 
     def recognise(self, identity: Identity) -> None:
         """Our pump reads so from now on, because it was armed: by this it is known again after a loss (S15)."""

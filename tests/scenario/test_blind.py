@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from pumpd.driver import Dialogue, Identity
 from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
 
 CHANGES_DELIVERY = (b"RUN", b"STP", b"VOL", b"RAT", b"DIA", b"PUR", b"DIR")
@@ -247,3 +249,29 @@ async def test_noise_on_the_line_disturbs_nothing() -> None:
         assert bed.phase == "observing"
         assert bed.given == pytest.approx(PLANNED_ML, rel=0.01)
         assert bed.given <= PLANNED_ML + 1e-9
+
+
+@pytest.mark.shows("S15")
+async def test_a_pump_with_another_serial_number_than_the_configured_is_a_stranger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """New Era tell none; so the driver is given one. Everything else agrees, and only asking again finds it out."""
+    bed, found = Bedside(Room(), serial_number="7001"), ["7001"]
+    connect = bed.site.pump.connect
+
+    def telling(*, hands_off: bool = False) -> Dialogue[Identity]:
+        identity = yield from connect(hands_off=hands_off)
+        return replace(identity, serial=found[0])
+
+    monkeypatch.setattr(bed.site.pump, "connect", telling)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        found[0] = "7002"
+        bed.ward.bed.break_down(RuntimeError("a bed that comes back asks who answers"))
+        await bed.until(lambda: "comms_lost_pump" in bed.alarms, within_s=10.0)
+        [lost] = [alarm for alarm in bed.ward.bed.alarms.board.alarms if alarm.code == "comms_lost_pump"]
+        assert '7002 instead of "7001"' in dict(lost.values)["reason"]
+        mark = len(bed.port.sent)
+        await bed.until_session(340)
+        assert orders_in(bed, mark) == []

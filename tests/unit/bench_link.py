@@ -16,11 +16,11 @@ E = TypeVar("E")
 
 
 class LinkBench:
-    def __init__(self, device: ToyDevice, pump: ToyPump) -> None:
+    def __init__(self, device: ToyDevice, pump: ToyPump, serial_number: str | None) -> None:
         self.device, self.pump, self.clock = device, pump, VirtualClock()
         self.port = MemoryPort(device)
         self.events: list[LinkEvent] = []
-        self.link = Link("left", pump, self.port.open, self.clock, self.events.append, self._is_ours)
+        self.link = Link("left", pump, self.port.open, self.clock, self.events.append, self._is_ours, serial_number)
 
     def _is_ours(self, found: Identity) -> bool:
         return self.link.identity is None or found.serial == self.link.identity.serial
@@ -42,10 +42,14 @@ class LinkBench:
 
 @asynccontextmanager
 async def link_bench(
-    device: ToyDevice | None = None, pump: ToyPump | None = None, *, ready: bool = True
+    device: ToyDevice | None = None,
+    pump: ToyPump | None = None,
+    *,
+    ready: bool = True,
+    serial_number: str | None = None,
 ) -> AsyncIterator[LinkBench]:
     """A running link; fails when anything raised inside a callback of the loop, where no test would see it."""
-    bench, faults = LinkBench(device or ToyDevice(), pump or ToyPump()), list[dict[str, Any]]()
+    bench, faults = LinkBench(device or ToyDevice(), pump or ToyPump(), serial_number), list[dict[str, Any]]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
     running = asyncio.create_task(bench.link.run())
     try:
