@@ -38,6 +38,7 @@ from pumpd.driver import (
     Ask,
     BadSetting,
     Capabilities,
+    Container,
     Dialogue,
     Differs,
     Driver,
@@ -119,23 +120,21 @@ class AlarisPump:
         self._minding = False  # the pump infuses at our order, so losing PERMIT is news
         self._denied = False
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
+    def fitted(self, container: Container) -> Fitted:
         """The pump knows its syringe by make and size, not by diameter; the highest rate is asked for at arming."""
-        if diameter_mm <= 0:
-            raise BadSetting("diameter_mm", f"{diameter_mm:f}: expected the inner diameter in mm, such as 26.59")
         return Fitted(rates=RATES, limits=LIMITS, counter=COUNTER)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         """Tell an alarm once from the flag's coming up until it is gone, and each new code in between."""
         words = [*words_of(frame), "", "", "", ""]
-        notice = None
+        alarm = None
         if words[0] == "INF":
-            notice = self._flag_seen(words[2])
+            alarm = self._flag_seen(words[2])
         elif words[0] == "ALARM":
-            notice = self._alarm_said(words[1], words[2])
+            alarm = self._alarm_said(words[1], words[2])
         elif words[:2] == ["REMOTE_CTRL", "ENABLED"]:
-            notice = self._control_said(words[3])
-        return LEAVE if notice is None else Taken(notice=notice, consumed=False)
+            alarm = self._control_said(words[3])
+        return LEAVE if alarm is None else Taken(notices=(alarm,), consumed=False)
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Only questions; a standing pump is asked whether it gives remote control, and gets it back at once."""
@@ -146,14 +145,16 @@ class AlarisPump:
         version = "not told"
         with suppress(Silent):
             version = " ".join((yield from self._ask("COMMS_PROTOCOL"))[1:]) or version
-        limit = None
+        limit, monitor_only = None, ""
         with suppress(Silent):
             limit = _limit_of((yield from self._ask("INF_VTBI")))
         status = yield from self._status()
         if not hands_off and (yield from self._judge(status))[1] is Motion.STANDING:
             permitted = yield from self._probe()
-            version = version if permitted else f"{version}, monitor only (no PERMIT)"
-        return Identity(_model(serial), version, serial, rate=status.rate or None, limit=limit)
+            monitor_only = "" if permitted else NO_PERMIT
+        return Identity(
+            _model(serial), version, serial, rate=status.rate or None, limit=limit, monitor_only=monitor_only
+        )
 
     def keep_alive(self) -> KeepAlive | None:
         """REMOTE_CTRL again: whether any other frame feeds the watchdog is not known for every pump."""

@@ -5,10 +5,8 @@ Facts, their sources and what is not known stand in docs/devices/bbraun.md; "sec
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from decimal import Decimal
 
 from drivers import bbraun_wire as wire
 from drivers.bbraun_wire import NO_ADDRESS, Action, BBraunFramer, Mode, Segment, Status
@@ -17,6 +15,7 @@ from pumpd.driver import (
     Ask,
     BadSetting,
     Capabilities,
+    Container,
     Dialogue,
     Differs,
     Driver,
@@ -81,7 +80,6 @@ class BBraunPump:
         self._controlled = False  # it was put under our remote control, and has not been let go
         self._identnr = 0  # of who answered last
         self._alarms: frozenset[int] = frozenset()  # as last read: told is what comes anew
-        self._untold: deque[PumpAlarm] = deque()
         self.framer: Framer = BBraunFramer()
         self.capabilities = Capabilities(
             maker="B. Braun",
@@ -101,30 +99,28 @@ class BBraunPump:
             alarms=(*ALARMS.values(), UNKNOWN_ALARM),
         )
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
+    def fitted(self, container: Container) -> Fitted:
         """The same with every container: the pump is told no diameter; a syringe pump knows its syringe by itself."""
         return Fitted(rates=self._rates, limits=wire.VOLUMES, counter=wire.COUNTER)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
-        """Tell what a status shows anew; of several alarms one with each frame, so that none is lost."""
+        """Tell what a status shows anew."""
         if frame.address not in ("", wire.address_text(self._letter)):
             return Taken()
         if frame.kind == "ack" and frame.data[0] == Segment.STATUS:
             with suppress(Garbled):  # the dialogue says so
-                self._mind(wire.read_status(frame))
-        notice = self._untold.popleft() if self._untold else None
-        return Taken(notice=notice, consumed=False) if notice else LEAVE
+                return Taken(notices=tuple(self._news(wire.read_status(frame))), consumed=False)
+        return LEAVE
 
-    def _mind(self, status: Status) -> None:
+    def _news(self, status: Status) -> Iterator[PumpAlarm]:
         if self._controlled and status.states is not None and not status.says(wire.REMOTE_AND_KEYPAD):
             self._controlled = False
-            self._untold.append(LEFT_CONTROL)
+            yield LEFT_CONTROL
         if status.alarms is None:
-            if ALARMS_NOT_TOLD not in self._untold:
-                self._untold.append(ALARMS_NOT_TOLD)
+            yield ALARMS_NOT_TOLD
             return
         fresh, self._alarms = status.alarms - self._alarms - {NO_ALARM}, status.alarms
-        self._untold += [alarm(bit) for bit in sorted(fresh)]
+        yield from (alarm(bit) for bit in sorted(fresh))
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Questions only, so the same for hands off: who it is and what it is set to."""

@@ -42,6 +42,7 @@ from pumpd.driver import (
     Ask,
     BadSetting,
     Capabilities,
+    Container,
     Dialogue,
     Differs,
     Driver,
@@ -117,9 +118,10 @@ class NewEraPump:
             alarms=(*dict.fromkeys(ALARMS.values()), UNKNOWN_ALARM),
         )
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
+    def fitted(self, container: Container) -> Fitted:
         """Rates from the plunger's speed limits (section "Rates"). Raises BadSetting for a diameter not settable."""
         least_mm, most_mm = DIAMETERS_MM
+        diameter_mm = _diameter_mm(container)
         if not least_mm <= diameter_mm <= most_mm or ANY_NUMBER.down(diameter_mm) != diameter_mm:
             raise BadSetting(
                 "diameter_mm",
@@ -141,7 +143,8 @@ class NewEraPump:
         if frame.kind != "alarm":
             return LEAVE
         letter = frame.data.decode("ascii")
-        return Taken(notice=PumpAlarm(ALARMS.get(letter, UNKNOWN_ALARM), f"A?{letter}"), consumed=not asking)
+        alarm = PumpAlarm(ALARMS.get(letter, UNKNOWN_ALARM), f"A?{letter}")
+        return Taken(notices=(alarm,), consumed=not asking)
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Find the pump in either mode; while it stands, put it into the configured one unless it is hands off."""
@@ -188,10 +191,11 @@ class NewEraPump:
 
     def arm(self, programme: Programme) -> Dialogue[Settings]:
         """Phase 1 a rate with a limit, phase 2 a stop; whatever could start or restart the pump unasked is off."""
-        diameter, rate, limit = spell(programme.diameter_mm), spell(programme.rate.value), spell(programme.limit.value)
+        diameter_mm = _diameter_mm(programme.container)
+        diameter, rate, limit = spell(diameter_mm), spell(programme.rate.value), spell(programme.limit.value)
         yield from self._reset_programme()
         yield from self._choose_mode(self._watchdog_s)
-        wanted = {"SAF": str(self._watchdog_s), "DIA": plain(programme.diameter_mm), "PHN": "1", "FUN": "RAT"}
+        wanted = {"SAF": str(self._watchdog_s), "DIA": plain(diameter_mm), "PHN": "1", "FUN": "RAT"}
         wanted |= {"DIR": "INF", "PF": "0", "DIN": "0", "AL": "1", "LOC": "1" if programme.keypad_lock else "0"}
         # The diameter first: it clears the counters and may change the volume unit.
         yield from self._put("DIA", wanted["DIA"], diameter)
@@ -431,6 +435,12 @@ class NewEraPump:
         if data:
             raise complaint("TRGOF", data)
         return True
+
+
+def _diameter_mm(container: Container) -> Decimal:
+    if container.diameter_mm is None:
+        raise BadSetting("diameter_mm", f"a {container.kind} has none; expected a syringe")
+    return container.diameter_mm
 
 
 # --- entry point ------------------------------------------------------------------------------------------------------

@@ -154,6 +154,7 @@ class PumpReport:
     rate: MlPerHour | None = None  # set rate; while infusing the actual one
     counted: Ml | None = None  # the pump's own counter of infused volume, as read
     limit: Ml | None = None  # the pump's own volume limit
+    warnings: tuple[str, ...] | None = None  # catalogue ids that hold and stop nothing (battery low); None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ class PumpAlarm:
 
     code: str
     native: str
+    stops: bool = True  # False: the pump goes on, as after a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ class Identity:
     fingerprint: tuple[tuple[str, str], ...] = ()  # what no order changes (address, diameter...): name, value as read
     rate: MlPerHour | None = None  # what orders change, so the core knows what to expect
     limit: Ml | None = None
+    monitor_only: str = ""  # why this one cannot be controlled, in words; "" where it can
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +203,19 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """The syringe or bag that is fitted. Only a syringe has a diameter: the inner one of its barrel."""
+
+    kind: str  # "syringe" or "bag"
+    make: str
+    size: Ml
+    diameter_mm: Decimal | None
+    fill: Ml
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
-    """What the pump can set and count with one container (for a syringe: its inner diameter)."""
+    """What the pump can set and count with one container."""
 
     rates: Grid  # mL/h
     limits: Grid  # mL
@@ -234,7 +248,7 @@ class Capabilities:
 class Programme:
     """What arming puts into the pump."""
 
-    diameter_mm: Decimal
+    container: Container
     rate: MlPerHour
     limit: Ml
     keypad_lock: bool
@@ -248,10 +262,10 @@ Settings: TypeAlias = tuple[tuple[str, str], ...]  # (name, value) as the pump r
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What `on_frame` made of a frame: bytes to send at once, an alarm to tell, and whether a dialogue may see it."""
+    """What `on_frame` made of a frame: bytes to send at once, alarms to tell, and whether a dialogue may see it."""
 
     send: bytes = b""
-    notice: PumpAlarm | None = None
+    notices: tuple[PumpAlarm, ...] = ()
     consumed: bool = True
 
 
@@ -286,8 +300,8 @@ class Pump(Protocol):
     framer: Framer
     capabilities: Capabilities
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
-        """What can be set and counted with a syringe of this inner diameter. Raises BadSetting when it does not fit."""
+    def fitted(self, container: Container) -> Fitted:
+        """What can be set and counted with this container. Raises BadSetting when it does not fit."""
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         """See every frame first: pure and instant. `asking` tells whether a dialogue waits for an answer."""

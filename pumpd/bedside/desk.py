@@ -14,10 +14,10 @@ from pumpd.bedside.intake import intake_of, weighing_of
 from pumpd.core import events as ev
 from pumpd.core.intake import Former, Intake, check_intake
 from pumpd.core.limits import CODE_MAX_RATE, DrugLimits, Finding, Level, Override, broken, check, worst_first
-from pumpd.core.plan import Container, NoPlan, Plan, Portion, Prescription, make_plan
+from pumpd.core.plan import NoPlan, Plan, Portion, Prescription, make_plan
 from pumpd.core.state import State
 from pumpd.core.therapy import before_plan
-from pumpd.driver import BadSetting, Capabilities, Fitted, Pump
+from pumpd.driver import BadSetting, Capabilities, Container, Fitted, Pump
 from pumpd.library import Syringe
 from pumpd.messaging.prescription import ContainerArgs, PlanArgs, PrescriptionArgs, StepArgs
 from pumpd.messaging.requests import (
@@ -35,6 +35,7 @@ from pumpd.units import Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 # What no pump can tell; each item is confirmed by a person at arming and recorded (docs/safety.md, Arming).
 CHECKLIST = ("air-purged-disconnected", "clamps-open", "line-connected", "syringe-seated", "patient-monitored")
 TOWARDS_A_DOSE = frozenset({"session.arm", "session.start", "session.resume", "session.finish"})
+TAKES = {"syringe": "syringe", "volumetric": "bag"}  # by kind of pump
 SHARES_MAY_MISS = Decimal("0.001")  # rates given with three digits do not add up to the volume exactly
 
 
@@ -54,10 +55,13 @@ class Site:
     max_rate: MlPerHour | None
     serial_number: str | None = None  # the configured one: no other pump is the pump of this bed
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
+    def fitted(self, container: Container) -> Fitted:
         """What the pump can set with this container. Raises Rejected when it does not fit."""
+        takes = TAKES[self.capabilities.kind]
+        if container.kind != takes:
+            raise Rejected("limit", f"container {container.kind}: a {self.capabilities.kind} pump takes a {takes}")
         try:
-            return self.pump.fitted(diameter_mm)
+            return self.pump.fitted(container)
         except BadSetting as error:
             raise Rejected("limit", f"container: {error}") from None
 
@@ -196,7 +200,16 @@ def _portions(steps: Sequence[StepArgs], volume: Ml) -> tuple[Portion, ...]:
 
 
 def container_of(args: ContainerArgs, site: Site) -> tuple[Container, Fitted]:
-    """The container with its diameter from the site's table. Raises Rejected for one that is not known or verified."""
+    """The container, a syringe with the diameter of the site's table. Raises Rejected for one unknown or unverified."""
+    syringe = _syringe(args, site) if args.kind == "syringe" else None
+    if syringe is None and args.diameter_mm is not None:
+        raise Rejected("limit", f"diameter_mm {args.diameter_mm}: a {args.kind} has none")
+    make, diameter = (syringe.make, syringe.diameter_mm) if syringe else (args.make, None)
+    container = Container(args.kind, make, Ml(args.size_ml), diameter, Ml(args.fill_ml))
+    return container, site.fitted(container)
+
+
+def _syringe(args: ContainerArgs, site: Site) -> Syringe:
     size = Ml(args.size_ml)
     known = [syringe for syringe in site.syringes if syringe.make.lower() == args.make.lower() and syringe.size == size]
     if not known:
@@ -209,8 +222,7 @@ def container_of(args: ContainerArgs, site: Site) -> tuple[Container, Fitted]:
     if args.diameter_mm is not None and args.diameter_mm != syringe.diameter_mm:
         text = f"diameter_mm {args.diameter_mm}: the syringe table says {syringe.diameter_mm} for {args.make} {size}"
         raise Rejected("limit", text)
-    container = Container(args.kind, syringe.make, size, syringe.diameter_mm, Ml(args.fill_ml))
-    return container, site.fitted(syringe.diameter_mm)
+    return syringe
 
 
 def rules_for(proposal: Proposal, site: Site) -> ev.Rules:
@@ -246,8 +258,10 @@ def _plan(
     if proposal.refused_by:
         text = "; ".join(finding.text for finding in proposal.refused_by)
         raise Rejected("limit", text, request.id, proposal.findings)
-    if not site.capabilities.control:
-        raise Rejected("not_allowed", "this pump can only be monitored, not controlled", request.id)
+    only_watched = "" if state.connected is None else state.connected.monitor_only
+    if only_watched or not site.capabilities.control:
+        why = f": {only_watched}" if only_watched else ""
+        raise Rejected("not_allowed", f"this pump can only be monitored, not controlled{why}", request.id)
     rules = rules_for(proposal, site)
     return ev.PlanOrdered(by, new_session(), proposal.plan, rules, before_plan(state), proposal.intake)
 

@@ -106,7 +106,7 @@ def _failed(order: ev.Order, error: PumpError, begun: bool) -> ev.OrderFailed:
 
 
 def _arm(pump: Pump, order: ev.Arm) -> Dialogue[tuple[PumpReport, Identity, Settings]]:
-    programme = Programme(order.diameter_mm, order.rate, order.limit, order.keypad_lock)
+    programme = Programme(order.container, order.rate, order.limit, order.keypad_lock)
     settings = yield from pump.arm(programme)
     report = yield from pump.load(order.rate, order.limit)
     identity = yield from pump.connect()

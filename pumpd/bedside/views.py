@@ -15,11 +15,11 @@ from typing import Any, Literal, cast
 from pumpd.bedside.desk import Proposal
 from pumpd.core import alarms
 from pumpd.core.limits import Finding
-from pumpd.core.plan import Container, Plan
+from pumpd.core.plan import Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
 from pumpd.core.therapy import offer
-from pumpd.driver import Motion, PumpReport
+from pumpd.driver import Container, Motion, PumpReport
 from pumpd.messaging.messages import Alarm, Fitted, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
 

@@ -260,7 +260,8 @@ def prescription_line(plan: Message) -> Text:
     )
     line.append(f"{plain(plan['weight_kg'])} kg, {plain(plan['concentration_mg_ml'])} mg/mL")
     if fitted := plan.get("container"):  # a daemon before this field does not tell it
-        line.append(f", {fitted['make']} {plain(fitted['size_ml'])} mL ({plain(fitted['diameter_mm'])} mm)")
+        what = "bag" if fitted["diameter_mm"] is None else f"{plain(fitted['diameter_mm'])} mm"
+        line.append(f", {fitted['make']} {plain(fitted['size_ml'])} mL ({what})")
     return line
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pumpd.core import events as ev
 from pumpd.core import watch
-from pumpd.core.catalogue import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE, WARNINGS
 from pumpd.core.delivery import complete, follow, lateness, loaded_too_much, small, tighten
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import POWER_LOST, regain_sight
@@ -27,6 +27,7 @@ MUST_STAND = frozenset({Phase.PAUSED, Phase.ENDING, Phase.OBSERVING, Phase.ENDED
 def on_report(turn: Turn, event: ev.PumpReported) -> None:
     """One full poll has come in."""
     report = event.report
+    _mind_warnings(turn, report)
     if turn.state.plan is None:
         turn.become(report=report)
         _without_session(turn, report, "infusing_unknown_session")
@@ -43,6 +44,15 @@ def on_report(turn: Turn, event: ev.PumpReported) -> None:
     JUDGES[turn.state.phase](turn, report)
     if turn.state.rebooted:
         turn.become(rebooted=False)
+
+
+def _mind_warnings(turn: Turn, report: PumpReport) -> None:
+    """Each stands for as long as the pump says so; a pump that does not tell leaves them as they are."""
+    if report.warnings is None:
+        return
+    turn.clear(*sorted((turn.state.conditions & WARNINGS).difference(report.warnings)))
+    for code in sorted(WARNINGS.intersection(report.warnings)):
+        turn.alarm(code)
 
 
 def _measure(turn: Turn, report: PumpReport, took_s: float) -> None:
@@ -127,7 +137,7 @@ def _planned(turn: Turn, report: PumpReport) -> None:
 
 
 def _without_session(turn: Turn, report: PumpReport, code: str) -> None:
-    """Nobody's pump: nothing is sent, unless a person has ordered a stop."""
+    """Nobody's pump: nothing is sent, unless a person has ordered a stop. One that is only watched may well infuse."""
     if not report.motion.moves:
         _halted(turn)
         turn.clear(code, *turn.state.told)
@@ -135,7 +145,8 @@ def _without_session(turn: Turn, report: PumpReport, code: str) -> None:
         return
     if turn.state.halt is not None:
         turn.halt()
-    turn.alarm(code, motion=report.motion.value, rate=report.rate)
+    if turn.state.connected is None or not turn.state.connected.monitor_only:
+        turn.alarm(code, motion=report.motion.value, rate=report.rate)
 
 
 def _armed(turn: Turn, report: PumpReport) -> None:

@@ -7,13 +7,12 @@ answer). `pumpd.core.session` alone decides which event leads to which effects.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TypeAlias
 
 from pumpd.core.intake import Intake
 from pumpd.core.limits import DrugLimits, Override
-from pumpd.core.plan import Container, Plan
-from pumpd.driver import Capabilities, Fitted, Identity, PumpAlarm, PumpReport, Settings
+from pumpd.core.plan import Plan
+from pumpd.driver import Capabilities, Container, Fitted, Identity, PumpAlarm, PumpReport, Settings
 from pumpd.units import Ml, MlPerHour
 
 # --- who orders, and what a bed is --------------------------------------------------------------------------------
@@ -318,7 +317,7 @@ class Arm:
     """Set and read back the whole arming list, the pump standing."""
 
     number: int
-    diameter_mm: Decimal
+    container: Container
     rate: MlPerHour
     limit: Ml
     keypad_lock: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from pumpd.driver import Fitted
+from pumpd.driver import Container, Fitted
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
 
 DEFAULT_DURATION_S = 45 * 60  # the session protocol this program was written for
@@ -22,17 +22,6 @@ class NoPlan(ValueError):
     def __init__(self, reasons: tuple[str, ...]) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """The syringe or bag that is fitted."""
-
-    kind: str  # "syringe" or "bag"
-    make: str
-    size: Ml
-    diameter_mm: Decimal
-    fill: Ml
 
 
 @dataclass(frozen=True, slots=True)

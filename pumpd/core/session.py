@@ -214,8 +214,11 @@ def _tick(turn: Turn, _event: ev.Tick) -> None:
 def _pump_told(turn: Turn, event: ev.PumpTold) -> None:
     if event.alarm.code == POWER_LOST and turn.state.armed_at is None:
         return  # every pump says so when it is switched on; it means something once it was armed
-    turn.become(told=tuple(dict.fromkeys((*turn.state.told, event.alarm.code))))
     turn.alarm(event.alarm.code, native=event.alarm.native)
+    if not event.alarm.stops:
+        turn.clear(event.alarm.code)  # it has happened; a latching one stands until a person resets it
+        return
+    turn.become(told=tuple(dict.fromkeys((*turn.state.told, event.alarm.code))))
     if event.alarm.code in PRESSURE_ALARMS and turn.state.starting:
         turn.halt()  # the start on its way was ordered before anybody knew; it would let out what is trapped
     if event.alarm.code in STOPPED_AT_ONCE and turn.state.phase in (RUNNING, RECOVERING):

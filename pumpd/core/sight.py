@@ -32,7 +32,7 @@ def differs(expected: Identity, found: Identity, on_its_way: ev.Order | None = N
     pairs = [("model", expected.model, found.model), ("version", expected.version, found.version)]
     pairs += [(name, was.get(name, "nothing"), now.get(name, "nothing")) for name in sorted(was.keys() | now.keys())]
     if isinstance(on_its_way, ev.Arm):
-        pairs = [(name, old, new) for name, old, new in pairs if not _reads(new, on_its_way.diameter_mm)]
+        pairs = [(name, old, new) for name, old, new in pairs if not _reads(new, on_its_way.container.diameter_mm)]
     if not isinstance(on_its_way, (ev.Arm, ev.Begin, ev.Tighten)):
         if expected.rate is not None and found.rate not in (expected.rate, getattr(on_its_way, "rate", expected.rate)):
             pairs.append(("rate", str(expected.rate), str(found.rate)))
@@ -73,7 +73,7 @@ def implausible(state: State, report: PumpReport, now: float) -> bool:
     return not watch.plausible_count(state.volumes, report, possible, turn.step, POWER_LOST in state.told)
 
 
-def _reads(text: str, number: Decimal) -> bool:
+def _reads(text: str, number: Decimal | None) -> bool:
     try:
         return Decimal(text) == number
     except InvalidOperation:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pumpd.core import events as ev
 from pumpd.core import watch
+from pumpd.core.catalogue import WARNINGS
 from pumpd.core.state import Phase
 from pumpd.core.turn import Turn
 from pumpd.driver import Identity
@@ -69,8 +70,8 @@ def begun(turn: Turn, order: ev.Begin, since: float) -> None:
 
 
 def well(turn: Turn) -> None:
-    """What the pump told before is over: it runs as ordered, or stands for good."""
-    turn.clear(*sorted(turn.state.conditions.intersection(turn.rules.pump.alarms)))
+    """What the pump told before is over: it runs as ordered, or stands for good. What it warns of, it takes back."""
+    turn.clear(*sorted(turn.state.conditions.intersection(turn.rules.pump.alarms) - WARNINGS))
 
 
 def stop_what_cannot_be_set_down(turn: Turn, why: str) -> None:

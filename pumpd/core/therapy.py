@@ -83,10 +83,10 @@ def arm(turn: Turn, event: ev.ArmOrdered) -> None:
     if limit is None:
         turn.refuse(event.by, "limit", "nothing is left to give: the pump has counted the whole volume already")
         return
-    diameter = turn.plan.prescription.container.diameter_mm
+    container = turn.plan.prescription.container
     rate, lock = turn.plan.first_rate, turn.rules.keypad_lock
     turn.go(Phase.PLANNED)
-    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by)
+    turn.order(lambda number: ev.Arm(number, container, rate, limit, lock), event.by)
 
 
 def _why_not_arm(turn: Turn, event: ev.ArmOrdered) -> tuple[str, str] | None:
@@ -367,7 +367,7 @@ def _findings(turn: Turn, plan: Plan) -> tuple[Finding, ...]:
 
 
 def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
-    """Another syringe, while paused: its diameter goes into the pump, the counter begins a new segment."""
+    """Another syringe or bag, while paused: the pump is told of it, the counter begins a new segment."""
     limit = turn.remaining(event.fitted)
     problem = _why_not_give(turn)
     unsettable = [step.rate for step in turn.plan.steps if event.fitted.rates.down(step.rate.value) != step.rate.value]
@@ -382,8 +382,8 @@ def fit_container(turn: Turn, event: ev.ContainerOrdered) -> None:
         return
     prescription = replace(turn.plan.prescription, container=event.container)
     plan, rate = replace(turn.plan, prescription=prescription), turn.planned_rate
-    diameter, lock = event.container.diameter_mm, turn.rules.keypad_lock
-    turn.order(lambda number: ev.Arm(number, diameter, rate, limit, lock), event.by, plan, event.fitted)
+    lock = turn.rules.keypad_lock
+    turn.order(lambda number: ev.Arm(number, event.container, rate, limit, lock), event.by, plan, event.fitted)
 
 
 def end(turn: Turn, event: ev.EndOrdered) -> None:

@@ -281,8 +281,8 @@ class Talk:
         self._lost_at = inf
         self.answered_at = self._heard_at
         taken = self._on_frame(frame, asking)
-        if taken.notice is not None:
-            self._told(taken.notice)
+        for alarm in taken.notices:
+            self._told(alarm)
         if taken.send and self._pipe is not None and not self.mute:
             self._pipe.write(taken.send)
         return not taken.consumed

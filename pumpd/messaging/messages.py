@@ -160,7 +160,7 @@ class Fitted(Body):
     kind: str
     make: str
     size_ml: Decimal
-    diameter_mm: Decimal
+    diameter_mm: Decimal | None
 
 
 class Session(Body):

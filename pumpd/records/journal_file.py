@@ -107,9 +107,10 @@ class Reader:
 
         They come as they stand in the file, damaged or not; `chain.walk` judges them. Raises sqlite3.Error.
         """
-        where, values = "seq > ?", list[str]()
-        if session_id is not None:
-            where, values = where + " AND session_id = ? AND session_id <> ''", [*values, session_id]
+        where, values = "seq > ?", list[str | bytes]()
+        if session_id is not None:  # as bytes: an id read from a damaged row may be no text that can be asked for
+            raw = session_id.encode(errors="surrogateescape")
+            where, values = where + " AND session_id = CAST(? AS TEXT) AND session_id <> ''", [*values, raw]
         if bed is not None:
             indexed = "+" if session_id else ""  # a session has fewer rows than a bed: let its index lead
             where, values = where + f" AND {indexed}bed = ? AND bed <> ''", [*values, bed]
@@ -126,7 +127,7 @@ class Reader:
                 raise sqlite3.DatabaseError(f"the file leads in a circle behind row {since}")
             since = page[-1][0]
 
-    def _page(self, select: str, values: tuple[int | str, ...]) -> tuple[list[tuple[Any, ...]], sqlite3.Error | None]:
+    def _page(self, select: str, values: tuple[object, ...]) -> tuple[list[tuple[Any, ...]], sqlite3.Error | None]:
         """Up to PAGE rows, and what ended the reading: the rows before a damaged place are good to have."""
         page = list[tuple[Any, ...]]()
         try:

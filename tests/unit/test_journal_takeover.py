@@ -203,6 +203,19 @@ async def test_a_file_that_is_no_journal_is_set_aside_and_a_new_one_begun(
         assert check(reader)[0].whole
 
 
+@pytest.mark.shows("H35", "S9", "S10")
+async def test_a_session_id_that_is_no_text_any_more_is_damage_and_does_not_end_the_start(
+    path: Path, clock: VirtualClock
+) -> None:
+    """A flipped bit in the newest row of a bed: whoever looks for its session asks with that very id."""
+    await recorded(path, clock)
+    newest = "(SELECT max(seq) FROM journal WHERE bed = 'one')"
+    harm(path, f"UPDATE journal SET session_id = CAST(x'39b6' AS TEXT) WHERE seq = {newest}")
+    with closing(taken(path, clock)) as journal:
+        assert journal.damage is not None
+        assert len(aside(path)) == 1
+
+
 async def test_an_empty_file_is_a_journal_that_begins(path: Path, clock: VirtualClock) -> None:
     write(path, "")
     with closing(taken(path, clock)) as journal:

@@ -74,7 +74,10 @@ def test_what_was_dumped_is_loaded_again_exactly(cls: type[Any], data: st.DataOb
 def test_a_record_reads_like_this() -> None:
     report = PumpReport(Motion.INFUSING, MlPerHour("46.67"), Ml("12.30"), None)
     text = Recorder([PumpReported]).dump(PumpReported(report))
-    assert text == '{"report":{"counted":"12.30 mL","limit":null,"motion":"infusing","rate":"46.67 mL/h"},"took_s":0.0}'
+    assert text == (
+        '{"report":{"counted":"12.30 mL","limit":null,"motion":"infusing","rate":"46.67 mL/h","warnings":null},'
+        '"took_s":0.0}'
+    )
 
 
 def test_a_choice_of_classes_carries_its_name_and_a_choice_of_quantities_its_unit() -> None:

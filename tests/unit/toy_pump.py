@@ -13,6 +13,7 @@ from decimal import Decimal
 from pumpd.driver import (
     Ask,
     Capabilities,
+    Container,
     Damaged,
     Dialogue,
     Fitted,
@@ -86,14 +87,14 @@ class ToyPump:
         self.capabilities = replace(TOY)
         self._fed_every_s, self._covered_by_any = fed_every_s, covered_by_any
 
-    def fitted(self, diameter_mm: Decimal) -> Fitted:
+    def fitted(self, container: Container) -> Fitted:
         return Fitted(GRID, GRID, GRID)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         if frame.kind == "event":
             return Taken(send=b"+\n")
         if frame.kind == "alarm":
-            return Taken(notice=PumpAlarm("toy_alarm", frame.data.decode()), consumed=False)
+            return Taken(notices=(PumpAlarm("toy_alarm", frame.data.decode()),), consumed=False)
         return LEAVE
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:

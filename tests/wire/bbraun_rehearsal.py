@@ -151,7 +151,7 @@ def shown(pump: Pump, raw: bytes, told: list[PumpAlarm]) -> list[Frame]:
     for found in pump.framer.frames():
         assert not isinstance(found, Damaged), found
         taken = pump.on_frame(found, asking=True)
-        told += [taken.notice] if taken.notice else []
+        told += taken.notices
         left += [] if taken.consumed else [found]
     return left
 

@@ -44,8 +44,7 @@ def the_frame(pump: Pump, answer: bytes, told: list[PumpAlarm]) -> Frame:
     for frame in pump.framer.frames():
         assert not isinstance(frame, Damaged), frame
         taken = pump.on_frame(frame, asking=True)
-        if taken.notice is not None:
-            told.append(taken.notice)
+        told += taken.notices
         if not taken.consumed:
             left.append(frame)
     (only,) = left

@@ -33,11 +33,12 @@ from pumpd.driver import (
     Uncertain,
 )
 from pumpd.units import Ml, MlPerHour
+from tests.fitted import bag, syringe
 
 IDENTITY = [("VER", "SNE1000V3.928"), ("DIA", "S26.59"), ("VOL", "S5.000ML"), ("RAT", "S2.000MM")]
 FINGERPRINT = (("address", "00"), ("diameter", "26.59"))
 FOUND = Identity("NE1000", "V3.928", None, FINGERPRINT, MlPerHour(120), Ml(5))
-PROGRAMME = Programme(Decimal("26.59"), MlPerHour("26.67"), Ml(20), keypad_lock=True)
+PROGRAMME = Programme(syringe(), MlPerHour("26.67"), Ml(20), keypad_lock=True)
 ALARMS = {
     "R": "pump_power_lost",
     "S": "motor_stalled",
@@ -183,8 +184,8 @@ def test_every_alarm_is_told_asked_or_not(letter: str, code: str) -> None:
     pump, frame = safe_pump(), Frame("alarm", letter.encode(), "00")
     notice = PumpAlarm(code, f"A?{letter}")
     assert code in pump.capabilities.alarms
-    assert pump.on_frame(frame, asking=True) == Taken(notice=notice, consumed=False)
-    assert pump.on_frame(frame, asking=False) == Taken(notice=notice, consumed=True)
+    assert pump.on_frame(frame, asking=True) == Taken(notices=(notice,), consumed=False)
+    assert pump.on_frame(frame, asking=False) == Taken(notices=(notice,), consumed=True)
 
 
 def test_another_pump_of_the_chain_is_not_ours() -> None:
@@ -354,7 +355,7 @@ def test_a_limit_off_the_grid_or_none_is_never_sent(limit: str) -> None:
     pump = safe_pump()
     for dialogue in (
         pump.load(MlPerHour(20), Ml(limit)),
-        pump.arm(Programme(Decimal(20), MlPerHour(1), Ml(limit), False)),
+        pump.arm(Programme(syringe("20"), MlPerHour(1), Ml(limit), False)),
     ):
         with pytest.raises(ValueError, match="not a number the pump can be set to"):
             next(dialogue)
@@ -576,12 +577,12 @@ def test_basic_mode_has_no_watchdog() -> None:
     [("4.699", "0.001", "53.07"), ("14.43", "0.007", "500.4"), ("26.59", "0.024", "1699"), ("21.59", "0.016", "1120")],
 )
 def test_rates_follow_the_plunger_and_round_to_the_safe_side(mm: str, least: str, most: str) -> None:
-    rates = DRIVER.open({}).fitted(Decimal(mm)).rates
+    rates = DRIVER.open({}).fitted(syringe(mm)).rates
     assert (rates.least, rates.most) == (Decimal(least), Decimal(most))
 
 
 def test_the_grids_have_four_digits() -> None:
-    fitted = DRIVER.open({}).fitted(Decimal("26.59"))
+    fitted = DRIVER.open({}).fitted(syringe())
     assert fitted.limits.down(Decimal("19.9999")) == Decimal("19.99")
     assert fitted.limits.down(Decimal("0.0009")) is None
     assert fitted.counter.down(Decimal("0.0009")) == 0
@@ -589,10 +590,15 @@ def test_the_grids_have_four_digits() -> None:
     assert fitted.rates.down(Decimal("123.46")) == Decimal("123.4")
 
 
+def test_a_bag_does_not_fit() -> None:
+    with pytest.raises(BadSetting, match="a bag has none; expected a syringe"):
+        DRIVER.open({}).fitted(bag())
+
+
 @pytest.mark.parametrize("mm", ["0.09", "50.1", "26.594"])
 def test_a_syringe_the_pump_cannot_be_told_does_not_fit(mm: str) -> None:
     with pytest.raises(BadSetting, match="diameter_mm"):
-        DRIVER.open({}).fitted(Decimal(mm))
+        DRIVER.open({}).fitted(syringe(mm))
 
 
 @pytest.mark.parametrize(

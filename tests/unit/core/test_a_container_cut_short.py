@@ -12,10 +12,11 @@ from pumpd.core.sight import differs
 from pumpd.core.state import Sight
 from pumpd.driver import Identity, PumpReport
 from pumpd.units import Ml, MlPerHour
+from tests.fitted import syringe
 from tests.unit.core.world import FITTED, INFUSING, RATE, STANDING, SYRINGE, WHO, Case
 
 OURS = replace(WHO, rate=RATE, limit=Ml(35))
-ARM = ev.Arm(3, Decimal("21.59"), RATE, Ml(30), False)
+ARM = ev.Arm(3, syringe("21.59"), RATE, Ml(30), False)
 
 
 def of_diameter(text: str, who: Identity = OURS) -> Identity:

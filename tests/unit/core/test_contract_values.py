@@ -11,6 +11,7 @@ from pumpd.core import events as ev
 from pumpd.core.frozen import changer
 from pumpd.driver import LEAVE, Capabilities, Grid, Motion, Taken
 from pumpd.units import Ml, MlPerHour
+from tests.fitted import syringe
 from tests.unit.core.world import WHO
 
 GRID = Grid(
@@ -78,7 +79,7 @@ def test_a_frame_belongs_to_a_dialogue_only_where_the_driver_leaves_it() -> None
 @pytest.mark.shows("S2", "S9")
 def test_which_orders_give_more() -> None:
     rate, limit = MlPerHour(1), Ml(1)
-    giving = [ev.Arm(1, Decimal(1), rate, limit, False), ev.Begin(1, rate, limit, WHO, ()), ev.SetRate(1, rate, True)]
+    giving = [ev.Arm(1, syringe("1"), rate, limit, False), ev.Begin(1, rate, limit, WHO, ()), ev.SetRate(1, rate, True)]
     lowering = [ev.SetRate(1, rate, False), ev.Halt(1), ev.Tighten(1, rate, limit), ev.Release(1)]
     assert all(order.gives_more for order in giving)
     assert not any(order.gives_more for order in lowering)

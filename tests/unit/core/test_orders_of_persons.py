@@ -397,7 +397,7 @@ def test_another_container_is_armed_with_what_holds_for_it() -> None:
     limit = case.confirm().volume
     case.feed(ev.ContainerOrdered(case.by(), other, faster))
     number = case.order.number
-    assert case.got(ev.Arm) == [ev.Arm(number, Decimal("21.59"), RATE, limit, True)]
+    assert case.got(ev.Arm) == [ev.Arm(number, other, RATE, limit, True)]
     assert case.state.rules.fitted == FITTED, "not before it is in"
     case.done()
     assert case.state.rules.fitted == faster

@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from pumpd.core.plan import NoPlan, Portion, make_plan
 from pumpd.driver import Grid
 from pumpd.units import Kg, Mg, MgPerKg, MgPerMl, Ml, MlPerHour
+from tests.fitted import syringe
 from tests.unit.core.world import FITTED, PLAN, PUMP, RATE, TWO_STEPS, plan, prescription
 
 # kg: mL/h at 1 mg/mL 45 and 40 min, 2 mg/mL 45 and 40 min, 10 mg/mL 45 min (docs/clinical.md, dose, rate and volume)
@@ -230,7 +231,7 @@ DIAMETERS = st.sampled_from([Decimal(text) for text in ("4.69", "8.59", "14.48",
 @pytest.mark.shows("S8")
 @given(PRESCRIPTIONS, DIAMETERS)
 def test_rounding_never_gives_more(ordered, diameter: Decimal) -> None:  # type: ignore[no-untyped-def]
-    fitted = PUMP.fitted(diameter)
+    fitted = PUMP.fitted(syringe(diameter))
     try:
         made = make_plan(ordered, fitted)
     except NoPlan:

@@ -49,7 +49,7 @@ def test_arming_needs_a_pump_seen_standing() -> None:
 def test_arming_puts_rate_diameter_and_the_whole_volume_into_the_pump() -> None:
     case = Case().planned()
     case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
-    assert case.got(ev.Arm) == [ev.Arm(1, Decimal("26.59"), RATE, case.plan.volume, False)]
+    assert case.got(ev.Arm) == [ev.Arm(1, SYRINGE, RATE, case.plan.volume, False)]
 
 
 @pytest.mark.shows("within:UNARM_AFTER_S", "beyond:UNARM_AFTER_S")

@@ -81,7 +81,7 @@ class Toy:
                 self.stop()
             case ev.Arm() if standing:
                 self.rate, self.limit, self.counter = order.rate, order.limit, ZERO
-                self.settings = (("DIA", str(order.diameter_mm)),)
+                self.settings = (("DIA", str(order.container.diameter_mm)),)
             case ev.Begin() if standing and order.settings == self.settings:
                 self.rate, self.limit = order.rate, order.limit
                 self.start()

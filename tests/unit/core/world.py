@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from drivers.newera import DRIVER
 from pumpd.core import events as ev
 from pumpd.core.limits import DrugLimits, Override
-from pumpd.core.plan import Container, Plan, Portion, Prescription, make_plan
+from pumpd.core.plan import Plan, Portion, Prescription, make_plan
 from pumpd.core.session import decide
 from pumpd.core.state import Phase, State
 from pumpd.core.therapy import before_plan
@@ -18,15 +18,15 @@ from pumpd.core.turn import Turn
 from pumpd.driver import Capabilities, Fitted, Identity, Motion, PumpAlarm, PumpReport
 from pumpd.library import load_drug_library, share_file
 from pumpd.units import Kg, MgPerKg, MgPerMl, Ml, MlPerHour
+from tests.fitted import syringe
 
 E = TypeVar("E")
 
-DIAMETER = Decimal("26.59")  # BD 60 mL, config/syringes.toml
 PUMP = DRIVER.open({})
 ABLE: Capabilities = PUMP.capabilities
-FITTED: Fitted = PUMP.fitted(DIAMETER)
 KETAMINE: DrugLimits = load_drug_library(share_file("drug-library.toml")).drugs["ketamine"]
-SYRINGE = Container("syringe", "BD", Ml(60), DIAMETER, Ml(50))
+SYRINGE = syringe()
+FITTED: Fitted = PUMP.fitted(SYRINGE)
 WHO = Identity("NE1000", "V3.92", fingerprint=(("address", "00"), ("diameter", "26.59")))
 STANDING, INFUSING = Motion.STANDING, Motion.INFUSING
 SOFTLY = Override("Dr. B", "slower on request")  # so slow that the rest passes the soft limit of its duration
@@ -110,7 +110,9 @@ class Case:
         if isinstance(order, ev.Arm):
             who = replace(self.who, rate=order.rate, limit=order.limit)
             report = PumpReport(STANDING, order.rate, Ml(0), order.limit)
-            outcome = replace(outcome, report=report, identity=who, settings=(("DIA", str(order.diameter_mm)),))
+            outcome = replace(
+                outcome, report=report, identity=who, settings=(("DIA", str(order.container.diameter_mm)),)
+            )
         elif isinstance(order, ev.Begin):
             outcome = replace(outcome, report=PumpReport(INFUSING, order.rate, at))
         elif isinstance(order, ev.Tighten):
