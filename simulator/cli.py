@@ -7,15 +7,18 @@ import json
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from simulator.control import ControlServer, ask
-from simulator.device import FAMILIES, Device
-from simulator.scenario import BadRequest, Scenario, load_scenario
+from simulator.device import Device
+from simulator.families import FAMILIES, family_named
+from simulator.family import Family
+from simulator.requests import BadRequest
+from simulator.scenario import Scenario, load_scenario
 from simulator.serve import Port, PtyPort, TcpPort
 
 app = App(
@@ -34,7 +37,7 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PumpOptions:
-    """How each served pump is set up."""
+    """How each served pump is set up, whatever its family."""
 
     speed: float = 1.0
     "Simulated seconds per second. Wire time-outs and the watchdog are never scaled."
@@ -42,22 +45,14 @@ class PumpOptions:
     "Seed of faults and accuracy error; drawn and printed when left out."
     scenario: str | None = None
     "TOML file with timed events (see docs/simulator.md)."
-    address: int = 0
-    "Address of the pump on its line, 0 to 99."
-    mode: Literal["basic", "safe"] = "basic"
-    "Framing at power-on."
-    watchdog: int = 10
-    "Seconds of the Safe-mode watchdog when the pump starts in Safe mode, 1 to 255."
     baud: int = 0
-    "Let bytes take their time on the wire: 300, 1200, 2400, 9600 or 19200. 0 = no delay."
-    true_diameter: float | None = None
-    "Real inner diameter of the syringe in mm, whatever the pump is told; left out = as told."
-    fill: float = 60.0
-    "Fluid in the syringe in mL; the motor stalls when it is empty."
-    battery: float = 0.0
-    "Minutes that a full battery carries the pump over a mains cut; 0 = none, as in the real New Era."
+    "Let bytes take their time on the wire at this speed. 0 = no delay."
+    fill: float | None = None
+    "Fluid in the syringe or bag in mL; left out = as the family has it."
+    battery: float | None = None
+    "Minutes that a full battery carries the pump over a mains cut; 0 = none; left out = as the family has it."
     model: Literal["ideal", "typical"] = "ideal"
-    "ideal: exact and at once. typical: start-up lag, slack, error within 2 %, line resistance."
+    "ideal: exact and at once. typical: late, with slack and an error of rate, as such pumps are."
 
 
 DEFAULTS = PumpOptions()
@@ -65,9 +60,11 @@ DEFAULTS = PumpOptions()
 
 @app.command(name="list")
 def list_families() -> None:
-    """List the pump families that can be simulated."""
-    for name, description in FAMILIES.items():
-        print(f"{name}  {description}")
+    """List the pump families that can be simulated, with the options that each has of its own."""
+    for family in FAMILIES.values():
+        print(f"{family.name}  {family.description}")
+        for option in family.options:
+            print(f"    --{option.flag}  {option.words}")
 
 
 @app.command
@@ -79,6 +76,7 @@ def serve(
     tcp: Annotated[list[str] | None, Parameter(negative=())] = None,
     control: str | None = None,
     options: PumpOptions = DEFAULTS,
+    **own: str,
 ) -> int:
     """Serve simulated pumps until SIGTERM or Ctrl-C.
 
@@ -95,10 +93,12 @@ def serve(
         Serve a pump on HOST:PORT (port 0 = any free one). Repeat for more pumps.
     control
         Open the JSON back door on this loopback HOST:PORT (port 0 = any free one).
+    own
+        Options of the family's own, see `pumpd-sim list`.
     """
     seed = random.SystemRandom().randrange(1, 1_000_000) if options.seed is None else options.seed
     try:
-        return asyncio.run(_serve(family, pty or [], tcp or [], control, options, seed))
+        return asyncio.run(_serve(family, pty or [], tcp or [], control, options, own, seed))
     except (ValueError, OSError) as problem:
         print(f"pumpd-sim: {problem}", file=sys.stderr)
         return 2
@@ -133,19 +133,26 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 async def _serve(
-    family: str, ptys: Sequence[str], tcps: Sequence[str], control: str | None, options: PumpOptions, seed: int
+    family: str,
+    ptys: Sequence[str],
+    tcps: Sequence[str],
+    control: str | None,
+    options: PumpOptions,
+    own: Mapping[str, str],
+    seed: int,
 ) -> int:
     if not ptys and not tcps:
         raise BadRequest("nothing to serve: give --pty PATH or --tcp HOST:PORT")
-    scenario = load_scenario(options.scenario) if options.scenario else None
+    settings = own_settings(family_named(family), own)
+    scenario = load_scenario(options.scenario, family) if options.scenario else None
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     ports: list[Port] = []
     for path in ptys:
-        ports.append(PtyPort(_pump(family, options, scenario, seed + len(ports)), path))
+        ports.append(PtyPort(_pump(family, options, settings, scenario, seed + len(ports)), path))
     for address in tcps:
-        ports.append(TcpPort(_pump(family, options, scenario, seed + len(ports)), *split_address(address)))
+        ports.append(TcpPort(_pump(family, options, settings, scenario, seed + len(ports)), *split_address(address)))
     door = ControlServer(ports, *split_address(control)) if control else None
     try:
         print(f"SEED {seed}", file=sys.stderr, flush=True)
@@ -165,20 +172,29 @@ async def _serve(
     return 0
 
 
-def _pump(family: str, options: PumpOptions, scenario: Scenario | None, seed: int) -> Device:
+def own_settings(family: Family, own: Mapping[str, str]) -> dict[str, str]:
+    """Turn options of the command line into settings of the family. BadRequest for one that it does not have."""
+    names = {option.flag: option.name for option in family.options}
+    for flag in own:
+        if flag not in names:
+            known = ", ".join(f"--{flag}" for flag in names) or "none"
+            raise BadRequest(f"--{flag}: a {family.name} pump has no such option; of its own it has {known}")
+    return {names[flag]: text for flag, text in own.items()}
+
+
+def _pump(
+    family: str, options: PumpOptions, settings: Mapping[str, Any], scenario: Scenario | None, seed: int
+) -> Device:
     return Device(
         family,
-        address=options.address,
-        mode=options.mode,
         speed=options.speed,
         seed=seed,
         baud=options.baud,
         scenario=scenario,
-        watchdog_s=options.watchdog,
-        true_diameter_mm=options.true_diameter,
         fill_ml=options.fill,
         battery_min=options.battery,
         model=options.model,
+        **settings,
     )
 
 

@@ -13,18 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from simulator.battery import Battery
+from simulator.families import family_named
+from simulator.family import AnyInvented, Family, Setup
 from simulator.faults import Fault, Faults
-from simulator.invented import Invented
 from simulator.motions import Motion
-from simulator.panel import Panel
-from simulator.physics import Body, model_named
-from simulator.program import Refused, Settings, factory_program
-from simulator.scenario import UNDO, BadRequest, Scenario, check
-from simulator.wire_newera import BAUDS, Wire
-
-FAMILIES = {"newera": "New Era NE-1000 family (WPI Aladdin): syringe pump, Basic and Safe mode"}
-MODES = ("basic", "safe")
-BITS_PER_BYTE = 10  # start, 8 data, stop
+from simulator.pump import Refused
+from simulator.requests import UNDO, BadRequest
+from simulator.scenario import Scenario, check
 
 
 class Device:
@@ -34,37 +29,36 @@ class Device:
         self,
         family: str = "newera",
         *,
-        address: int = 0,
-        mode: str = "basic",
         speed: float = 1.0,
         seed: int = 1,
         baud: int = 0,
         scenario: Scenario | None = None,
-        watchdog_s: int = 10,
-        true_diameter_mm: float | None = None,
-        fill_ml: float = 60.0,
-        battery_min: float = 0.0,
+        fill_ml: float | None = None,
+        battery_min: float | None = None,
         model: str = "ideal",
-        invented: Invented | None = None,
-        version: str = "NE1000V3.928",
+        invented: AnyInvented | None = None,
+        **options: Any,
     ) -> None:
-        _refuse(family, address, mode, speed, baud, watchdog_s)
+        kind = family_named(family)
+        _refuse(kind, speed, baud)
         self.family = family
         self.speed = speed
         self.seed = seed
         self._scenario = scenario or Scenario()
-        self._invented = invented or self._scenario.invented
-        settings = Settings(
-            program=factory_program(self._invented.second_phase),
-            address=address,
-            safe_s=watchdog_s if mode == "safe" else 0,
-            baud=baud or 19200,
+        self._battery = Battery(kind.battery_min if battery_min is None else battery_min)
+        setup = Setup(
+            seed=seed,
+            fill_ml=kind.fill_ml if fill_ml is None else fill_ml,
+            model=model,
+            baud=baud or kind.default_baud,
+            battery=self._battery,
+            invented=_invented(kind, invented or self._scenario.invented),
+            options=kind.settings(options),
         )
+        self._reply_delay_s = setup.invented.reply_delay_s
         self._paced = baud > 0
-        self._body = Body(model_named(model, seed), fill_ml=fill_ml, true_diameter_mm=true_diameter_mm)
-        self._battery = Battery(battery_min)
-        self._panel = Panel(self._body, settings, self._invented)
-        self._wire = Wire(self._panel, self._invented, version)
+        self._panel, self._mouth = kind.build(setup)
+        self._body = self._panel.body
         self._faults = Faults()
         self._fault_count = 0
         self._at: float | None = None
@@ -126,7 +120,7 @@ class Device:
 
     def _switch_on(self, at: float) -> None:
         self._at = at
-        self._say(self._wire.unsolicited())
+        self._announce()
         self._plan()
 
     def _pass_until(self, at: float) -> None:
@@ -148,13 +142,13 @@ class Device:
         if self._panel.powered and not self._battery.on_mains and self._battery.empty:
             self._go_dark()
         if self._panel.powered:
-            self._wire.advance(at)
+            self._mouth.advance(at)
         self._load_script()
         while self._todo and self._wire_time(self._todo[0][0]) <= at:
             self._carry_out(heapq.heappop(self._todo)[2])
         self._faults.forget_past(self._sim_s)
         if self._panel.powered:
-            self._say(self._wire.unsolicited())
+            self._announce()
 
     def _plan(self) -> None:
         """Compute the wire time at which something happens by itself."""
@@ -165,7 +159,7 @@ class Device:
             change_s = min(self._panel.until_change(), self._battery.until_empty())
             if change_s != math.inf:
                 due = self._later_than_now(at + change_s / self.speed)
-            wire_due = self._wire.due()
+            wire_due = self._mouth.due()
             if wire_due is not None and wire_due < due:
                 due = wire_due
             if self._panel.raised:
@@ -188,16 +182,20 @@ class Device:
     # -- the line
 
     def _hear(self, data: bytes, at: float) -> None:
-        reply = self._wire.hear(data, at)
+        reply = self._mouth.hear(data, at)
         if reply:
             self._say(reply)
         if self._panel.raised:
-            self._say(self._wire.unsolicited())
+            self._announce()
+
+    def _announce(self) -> None:
+        self._say(self._mouth.unsolicited())
+        self._panel.raised.clear()
 
     def _say(self, data: bytes) -> None:
         if not data:
             return
-        at = (self._at or 0.0) + self._invented.reply_delay_s
+        at = (self._at or 0.0) + self._reply_delay_s
         if self._faults:
             data = self._faults.damage(data, "out")
             at += self._faults.delay_s()
@@ -208,7 +206,7 @@ class Device:
             at = max(at, self._leaving[-1][0])  # the line is busy until then
         if self._paced:
             for byte in data:
-                at += self._byte_s()
+                at += self._mouth.byte_s
                 self._leaving.append((at, bytes((byte,))))
         elif at <= (self._at or 0.0) and not self._leaving:
             self._ready += data
@@ -224,18 +222,15 @@ class Device:
         if self._arriving:
             at = max(at, self._arriving[-1][0])
         for byte in data:
-            at += self._byte_s()
+            at += self._mouth.byte_s
             self._arriving.append((at, bytes((byte,))))
-
-    def _byte_s(self) -> float:
-        return BITS_PER_BYTE / self._panel.settings.baud
 
     # -- script and back door
 
     def control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out one request of the back door, e.g. `{"do": "press", "key": "run"}`, and answer `{"ok": ...}`."""
         try:
-            check(request)
+            check(request, self.family)
             answer = self._carry_out(dict(request))
         except BadRequest as problem:
             return {"ok": False, "error": str(problem)}
@@ -247,9 +242,10 @@ class Device:
         if name in ("press", "set_rate", "run_away", "stall") and not self._panel.powered:
             return {"ok": False, "error": f"{name}: the pump is switched off"}
         try:
-            answer = DOERS[name](self, request)
+            answer = DOERS.get(name, Device._meddle)(self, request)
         except Refused as refusal:
             return {"ok": False, "error": f"{name}: the pump refuses: {refusal.code}"}
+        self._panel.notice()
         if name in UNDO and "for_s" in request:
             self._later(self._sim_s + request["for_s"], UNDO[name])
         return {"ok": True, **(answer or {})}
@@ -275,8 +271,11 @@ class Device:
     def _run_away(self, request: dict[str, Any]) -> None:
         self._panel.run_away(request["ml_h"])
 
+    def _meddle(self, request: dict[str, Any]) -> None:
+        self._panel.meddle(request)
+
     def _occlude(self, request: dict[str, Any]) -> None:
-        self._body.occlude()
+        self._body.occlude(request.get("where", "downstream"))
 
     def _release(self, request: dict[str, Any]) -> None:
         self._body.release()
@@ -287,7 +286,7 @@ class Device:
         self._panel.stall()
 
     def _new_syringe(self, request: dict[str, Any]) -> None:
-        self._body.new_syringe(request["fill_ml"])
+        self._body.new_container(request["fill_ml"])
 
     def _power_off(self, request: dict[str, Any]) -> None:
         self._battery.on_mains = False
@@ -296,7 +295,7 @@ class Device:
 
     def _go_dark(self) -> None:
         self._panel.power_off()
-        self._wire.reboot()
+        self._mouth.reboot()
         self._arriving.clear()
         self._leaving.clear()
 
@@ -349,14 +348,7 @@ class Device:
             "trapped_ml": body.plunger_ml - body.patient_ml,
             "motion": panel.motions.last[-1].told() if panel.motions.last else None,
             "infusing": body.infusing,
-            "rate_ml_h": panel.motor_rate_ml_h,
-            "set_rate_ml_h": panel.set_rate_ml_h,
-            "limit_ml": panel.limit_ml,
             "flow_ml_h": body.flow_ml_h,
-            "state": panel.state.value,
-            "alarm": panel.alarm,
-            "infused_ml": panel.counted_ml["INF"],
-            "withdrawn_ml": panel.counted_ml["WDR"],
             "left_ml": body.left_ml,
             "pressure_mmhg": body.pressure_mmhg,
             "occluded": body.occluded,
@@ -365,8 +357,7 @@ class Device:
             "battery_pct": self._battery.percent,
             "connected": self.connected,
             "faults": self._faults.names(),
-            "mode": "safe" if self._wire.safe else "basic",
-            "address": panel.settings.address,
+            **panel.told(),
             "time_s": self._sim_s,
             "wire_s": self._at,
         }
@@ -393,20 +384,20 @@ DOERS: dict[str, Callable[[Device, dict[str, Any]], dict[str, Any] | None]] = {
 }
 
 
-def _refuse(family: str, address: int, mode: str, speed: float, baud: int, watchdog_s: int) -> None:
-    if family not in FAMILIES:
-        raise ValueError(f"family {family!r}: expected one of {', '.join(FAMILIES)}")
-    if not 0 <= address <= 99:
-        raise ValueError(f"address {address}: expected 0 to 99")
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r}: expected {' or '.join(MODES)}")
+def _refuse(family: Family, speed: float, baud: int) -> None:
     if not (speed > 0 and math.isfinite(speed)):
         raise ValueError(f"speed {speed}: expected a number above 0")
-    if baud and baud not in BAUDS:
-        raise ValueError(f"baud {baud}: expected 0 (no pacing) or one of {', '.join(map(str, BAUDS))}")
+    if baud and baud not in family.bauds:
+        raise ValueError(f"baud {baud}: expected 0 (no pacing) or one of {', '.join(map(str, family.bauds))}")
     if baud and speed > 1:
         raise ValueError(
             f"speed {speed:g} with baud {baud}: a paced line cannot be accelerated; use --baud 0, or speed 1"
         )
-    if not 1 <= watchdog_s <= 255:
-        raise ValueError(f"watchdog {watchdog_s} s: expected 1 to 255")
+
+
+def _invented(family: Family, given: AnyInvented | None) -> AnyInvented:
+    if given is None:
+        return family.invented()
+    if not isinstance(given, family.invented):
+        raise ValueError(f"{type(given).__module__}: what is invented for another family; expected {family.name}'s")
+    return given

@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
+from simulator.pump import Refused
+
 SECONDS_PER_HOUR = 3600.0
 MAINTAINED_ACCURACY = 0.02  # Perfusor compact plus, stated accuracy +-2 %; the typical pump stays within it
 STALL_MMHG = 1000.0  # invented: about 80 N of motor force on a 60 mL plunger (5.5 cm2)
@@ -129,7 +131,7 @@ class Body:
         self._rate_ml_h = 0.0
         self._lag_s = 0.0
 
-    def new_syringe(self, fill_ml: float) -> None:
+    def new_container(self, fill_ml: float) -> None:
         """Put a fresh syringe in: slack is back, the truth figures go on."""
         self.fill_ml = self.plunger_ml + fill_ml
         self._slack_ml = self.model.slack_ml
@@ -221,8 +223,10 @@ class Body:
             decay = math.exp(-dt / (resistance * compliance * SECONDS_PER_HOUR))
             self.pressure_mmhg = rest + (self.pressure_mmhg - rest) * decay
 
-    def occlude(self) -> None:
-        """Close the line."""
+    def occlude(self, where: str = "downstream") -> None:
+        """Close the line; a syringe has nothing upstream."""
+        if where != "downstream":
+            raise Refused(f"a syringe pump has no line {where}")
         self.occluded = True
 
     def release(self) -> None:

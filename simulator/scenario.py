@@ -8,94 +8,37 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from simulator.faults import KINDS, WAYS, Fault
-from simulator.invented import Invented
-from simulator.panel import KEYS
+from simulator.families import FAMILIES, family_named
+from simulator.family import AnyInvented, Family
+from simulator.faults import Fault
+from simulator.requests import ACTIONS, Action, BadRequest, Value
 
+DEFAULT_FAMILY = "newera"
 ZEROS = ("power-on", "first-run")
-UNDO = {
-    "occlude": {"do": "release"},
-    "power_off": {"do": "power_on"},
-    "mute": {"do": "unmute"},
-    "disconnect": {"do": "reconnect"},
-}
 
 
-class BadRequest(ValueError):
-    """A request or a scenario that cannot be carried out, in the words of its author."""
+@cache
+def actions_of(name: str) -> dict[str, Action]:
+    """All that may be asked of a pump of this family."""
+    family = family_named(name)
+    press = Action({"key": Value("a key", choices=family.keys)})
+    return {**ACTIONS, "press": press, **family.actions}
 
 
-@dataclass(frozen=True)
-class Value:
-    """What a key of a request may hold."""
-
-    words: str
-    choices: tuple[str, ...] = ()
-    above: float | None = None
-    least: float = 0.0
-    most: float = float("inf")
-
-    def refuse(self, value: object) -> str | None:
-        """Say what is wrong with the value, if anything."""
-        if self.choices:
-            return None if value in self.choices else f"expected one of {', '.join(self.choices)}"
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not self.least <= value <= self.most or (self.above is not None and value <= self.above):  # type: ignore[operator]
-            return f"expected {self.words}"
-        return None
-
-
-SECONDS = Value("a number of seconds above 0", above=0)
-FOR = {"for_s": SECONDS}
-
-
-@dataclass(frozen=True)
-class Action:
-    """One thing that may be asked for: the keys it needs and those it may have."""
-
-    needs: dict[str, Value] = field(default_factory=dict)
-    may: dict[str, Value] = field(default_factory=dict)
-
-
-ACTIONS: dict[str, Action] = {
-    "press": Action({"key": Value("a key", choices=tuple(KEYS))}),
-    "set_rate": Action({"ml_h": Value("a rate in mL/h above 0", above=0)}),
-    "run_away": Action({"ml_h": Value("a rate in mL/h above 0", above=0)}),
-    "occlude": Action(may=FOR),
-    "release": Action(),
-    "stall": Action(),
-    "new_syringe": Action({"fill_ml": Value("a volume in mL above 0", above=0)}),
-    "power_off": Action(may=FOR),
-    "power_on": Action(),
-    "reboot": Action(),
-    "mute": Action(may=FOR),
-    "unmute": Action(),
-    "disconnect": Action(may=FOR),
-    "reconnect": Action(),
-    "fault": Action(
-        {"kind": Value("a kind of fault", choices=KINDS)},
-        {
-            "probability": Value("a number from 0 to 1", most=1),
-            "way": Value("a direction", choices=WAYS),
-            "delay_s": Value("wire seconds, 0 or more"),
-            **FOR,
-        },
-    ),
-    "clear_faults": Action(),
-    "truth": Action(),
-}
-
-
-def check(request: Mapping[str, Any], *, timed: bool = False) -> None:
-    """Raise BadRequest, naming the key and what was expected, unless the request can be understood."""
+def check(request: Mapping[str, Any], family: str = DEFAULT_FAMILY, *, timed: bool = False) -> None:
+    """Raise BadRequest, naming the key and what was expected, unless a pump of the family understands the request."""
     name = request.get("do")
-    if not isinstance(name, str) or name not in ACTIONS:
-        raise BadRequest(f"do = {name!r}: expected one of {', '.join(ACTIONS)}")
-    action = ACTIONS[name]
+    actions = actions_of(family)
+    if not isinstance(name, str) or name not in actions:
+        if any(name in other.actions for other in FAMILIES.values()):
+            raise BadRequest(f"{name}: a {family} pump has no such thing")
+        raise BadRequest(f"do = {name!r}: expected one of {', '.join(actions)}")
+    action = actions[name]
     known = {**action.needs, **action.may, **({"at_s": Value("session seconds, 0 or more")} if timed else {})}
     for key in [*action.needs, *(["at_s"] if timed else [])]:
         if key not in request:
@@ -121,11 +64,11 @@ class Scenario:
     steps: tuple[dict[str, Any], ...] = ()
     zero: str = "power-on"
     description: str = ""
-    invented: Invented = field(default_factory=Invented)
+    invented: AnyInvented | None = None  # None: as the family's documents are read by default
 
 
-def parse_scenario(text: str, source: str = "scenario") -> Scenario:
-    """Read a scenario from TOML text. BadRequest names the source, the step and the key."""
+def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FAMILY) -> Scenario:
+    """Read a scenario for a family from TOML text. BadRequest names the source, the step and the key."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
@@ -140,21 +83,21 @@ def parse_scenario(text: str, source: str = "scenario") -> Scenario:
         raise BadRequest(f"{source}: step: expected [[step]] tables")
     for number, step in enumerate(steps, 1):
         try:
-            check(step, timed=True)
+            check(step, family, timed=True)
         except BadRequest as problem:
             raise BadRequest(f"{source}: step {number}: {problem}") from None
     return Scenario(
         tuple(sorted(steps, key=lambda step: float(step["at_s"]))),
         zero,
         str(raw.get("description", "")),
-        _invented(raw.get("invented", {}), source),
+        _invented(raw["invented"], source, family_named(family)) if "invented" in raw else None,
     )
 
 
-def _invented(table: object, source: str) -> Invented:
+def _invented(table: object, source: str, family: Family) -> AnyInvented:
     if not isinstance(table, dict):
         raise BadRequest(f"{source}: invented: expected a table [invented]")
-    defaults = dataclasses.asdict(Invented())
+    defaults = dataclasses.asdict(family.invented())
     for key, value in table.items():
         if key not in defaults:
             raise BadRequest(f"{source}: [invented] {key}: unknown key; known: {', '.join(defaults)}")
@@ -162,15 +105,15 @@ def _invented(table: object, source: str) -> Invented:
         if not (type(value) is expected or (expected is float and type(value) is int)):
             raise BadRequest(f"{source}: [invented] {key} = {value!r}: expected {expected.__name__}")
     try:
-        return Invented(**table)
+        return family.invented(**table)
     except ValueError as problem:
         raise BadRequest(f"{source}: [invented] {problem}") from None
 
 
-def load_scenario(path: str | Path) -> Scenario:
-    """Read a scenario file. BadRequest names the file, the step and the key."""
+def load_scenario(path: str | Path, family: str = DEFAULT_FAMILY) -> Scenario:
+    """Read a scenario file for a family. BadRequest names the file, the step and the key."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as problem:
         raise BadRequest(f"{path}: cannot be read: {problem.strerror}") from None
-    return parse_scenario(text, str(path))
+    return parse_scenario(text, str(path), family)

@@ -17,8 +17,8 @@ from typing import Any
 
 from pumpd.bedside.desk import CHECKLIST
 from simulator.device import Device
+from simulator.families.newera import safe_packet
 from simulator.serve import PtyPort
-from simulator.wire_newera import safe_packet
 from tests.bedside import PATIENT, PLAN
 from tests.bench.raw import Mqtt
 

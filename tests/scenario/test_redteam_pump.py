@@ -13,7 +13,7 @@ import pytest
 from pumpd.bedside.bed import UNJUDGED_MOST_S
 from pumpd.core import events as ev
 from simulator.device import Device
-from simulator.wire_newera import safe_packet
+from simulator.families.newera import safe_packet
 from tests.bedside import PLANNED_ML, Bedside, Room, ward, weighing
 from tests.scenario.test_blind import orders_in, starts
 from tests.scenario.test_islands import Disk, room_with

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from simulator.device import Device
-from simulator.invented import Invented
+from simulator.families.newera import safe_packet
+from simulator.families.newera_invented import Invented
 from simulator.scenario import Scenario
-from simulator.wire_newera import safe_packet
 
 TRANSCRIPTS = sorted((Path(__file__).parents[1] / "transcripts" / "newera").glob("sim_*.txt"))
 BYTE_GAP_S = 0.001

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.device import Device
-from simulator.wire_newera import safe_packet
+from simulator.families.newera import safe_packet
 
 COMMANDS = [
     b"\r",

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 
 from simulator.cli import PumpOptions
+from simulator.families import FAMILIES
+from simulator.families.newera_invented import Invented
+from simulator.families.newera_panel import KEYS
+from simulator.family import Option
 from simulator.faults import KINDS
-from simulator.invented import Invented
-from simulator.panel import KEYS
-from simulator.scenario import ACTIONS
+from simulator.requests import ACTIONS
 
 TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
 
@@ -20,6 +22,11 @@ def test_every_action_fault_and_invented_switch_is_documented(name: str) -> None
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(PumpOptions)])
 def test_every_option_is_documented(field: str) -> None:
     assert f"`--{field.replace('_', '-')} " in TEXT
+
+
+@pytest.mark.parametrize("option", [option for family in FAMILIES.values() for option in family.options], ids=lambda option: option.flag)
+def test_every_option_of_a_family_is_documented(option: Option) -> None:
+    assert f"`--{option.flag} " in TEXT
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,8 +1,8 @@
 import pytest
 
 from simulator.device import Device
+from simulator.families.newera_invented import Invented
 from simulator.faults import Fault, Faults
-from simulator.invented import Invented
 
 
 def asked(device: Device, data: bytes, at: float) -> bytes:

@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from simulator.invented import Invented
-from simulator.panel import FAULT, KEYS, Panel, State
+from simulator.families.newera_invented import Invented
+from simulator.families.newera_panel import FAULT, KEYS, Panel, State
+from simulator.families.newera_program import Refused, Settings, read_number, show_number
 from simulator.physics import Body
-from simulator.program import Refused, Settings, read_number, show_number
 
 
 def pump(**factory: object) -> Panel:

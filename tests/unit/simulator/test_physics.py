@@ -160,7 +160,7 @@ def test_an_empty_syringe_stalls_the_motor() -> None:
 def test_a_new_syringe_can_be_emptied_again() -> None:
     body = driven(60.0, fill_ml=1.0)
     run(body, 3600)
-    body.new_syringe(5.0)
+    body.new_container(5.0)
     body.drive(60.0, 1, BD_60_MM)
     run(body, 3600)
     assert body.plunger_ml == pytest.approx(6.0)

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from simulator.device import DOERS, Device
-from simulator.scenario import ACTIONS, BadRequest, check, load_scenario, parse_scenario
+from simulator.requests import ACTIONS, BadRequest
+from simulator.scenario import check, load_scenario, parse_scenario
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "config" / "scenarios").glob("*.toml"))
 PLAN_RATE = b"RAT 46.67 MH\r"

@@ -6,12 +6,12 @@ Method by method this is the pump's rule book (protocol notes, sections 3 to 8).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
-from simulator.invented import Invented
-from simulator.motions import Motions
-from simulator.physics import Body, Halt
-from simulator.program import (
+from simulator.families.newera_invented import Invented
+from simulator.families.newera_program import (
     DIAMETER_MM,
     MICROLITRE_UP_TO_MM,
     ML_PER_H,
@@ -20,15 +20,16 @@ from simulator.program import (
     OUT_OF_RANGE,
     PHASES,
     Phase,
-    Refused,
     Settings,
     factory_program,
     rate_bounds_ml_h,
     read_number,
     show_number,
 )
+from simulator.motions import Motions
+from simulator.physics import Body, Halt
+from simulator.pump import FAULT, Refused
 
-FAULT = "device fault"  # who moves the motor when nobody does
 KEY_STEP = 0.10  # invented: one press of rate up or down changes the rate by a tenth
 LIVE_WHEN_LOCKED = ("stop",)
 
@@ -94,6 +95,26 @@ class Panel:
         if self.state is State.WAITING:
             return self._pause_left_s
         return self.body.until_halt()
+
+    def notice(self) -> None:
+        """Nothing: mains, syringe and line show by what the motor does."""
+
+    def meddle(self, request: Mapping[str, Any]) -> None:
+        """Nothing: the family has no back-door action of its own."""
+
+    def told(self) -> dict[str, Any]:
+        """What a person at the pump could read."""
+        return {
+            "rate_ml_h": self.motor_rate_ml_h,
+            "set_rate_ml_h": self.set_rate_ml_h,
+            "limit_ml": self.limit_ml,
+            "state": self.state.value,
+            "alarm": self.alarm,
+            "infused_ml": self.counted_ml["INF"],
+            "withdrawn_ml": self.counted_ml["WDR"],
+            "mode": "safe" if self.settings.safe_s else "basic",
+            "address": self.settings.address,
+        }
 
     def _count(self) -> None:
         moved_ml = self.body.moved_ml

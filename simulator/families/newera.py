@@ -11,9 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from simulator.invented import Invented
-from simulator.panel import STANDING, Panel
-from simulator.program import NOT_NOW, OUT_OF_RANGE, TRIGGERS, Refused, read_number, show_number
+from simulator.families.newera_invented import Invented
+from simulator.families.newera_panel import KEYS, STANDING, Panel
+from simulator.families.newera_program import (
+    NOT_NOW,
+    OUT_OF_RANGE,
+    TRIGGERS,
+    Settings,
+    factory_program,
+    read_number,
+    show_number,
+)
+from simulator.family import TRUE_DIAMETER, Family, Option, Setup, byte_s
+from simulator.physics import Body, model_named
+from simulator.pump import Refused
 
 STX, ETX, CR = 0x02, 0x03, 0x0D
 INTER_BYTE_S = 0.5  # manual: a packet with a longer gap inside is dropped silently
@@ -23,6 +34,7 @@ BAUDS = (300, 1200, 2400, 9600, 19200)
 NOT_A_COMMAND = bytes(range(0x21))  # Basic mode drops spaces and control characters
 BAD_PACKET = "?COM"
 UNKNOWN = "?"
+MODES = ("basic", "safe")
 
 
 def safe_packet(data: bytes) -> bytes:
@@ -31,7 +43,7 @@ def safe_packet(data: bytes) -> bytes:
     return bytes((STX, len(data) + SAFE_OVERHEAD)) + data + crc.to_bytes(2, "big") + bytes((ETX,))
 
 
-class Wire:
+class Mouth:
     """One pump's end of the line."""
 
     def __init__(self, panel: Panel, invented: Invented, version: str = "NE1000V3.928") -> None:
@@ -48,6 +60,11 @@ class Wire:
     def safe(self) -> bool:
         """Whether the pump speaks Safe mode."""
         return self.panel.settings.safe_s > 0
+
+    @property
+    def byte_s(self) -> float:
+        """Wire seconds that one byte takes."""
+        return byte_s(self.panel.settings.baud)
 
     def reboot(self) -> None:
         """Forget half-heard bytes; the watchdog is idle until the first valid packet."""
@@ -309,28 +326,28 @@ def says(pattern: str, act: Callable[..., str], **options: bool) -> Command:
 
 
 COMMANDS = (
-    says(r"", Wire._status),
-    says(r"DIS", Wire._dispensed),
-    says(r"RAT([CI]?)(?:([\d.]+)(UM|MM|UH|MH)?)?", Wire._rate),
-    says(r"VOL(UL|ML|[\d.]+)?", Wire._volume),
-    says(r"DIR(INF|WDR|REV|STK)?", Wire._direction),
-    says(r"DIA([\d.]+)?", Wire._diameter),
-    says(r"RUN(\d+)?", Wire._run),
-    says(r"STP", Wire._stop),
-    says(r"PUR", Wire._purge),
-    says(r"CLD(INF|WDR)", Wire._clear),
-    says(r"PHN(\d+)?", Wire._phase),
-    says(r"FUN([A-Z]{3}[\d.]*)?", Wire._function),
-    says(r"VER", Wire._version),
-    says(r"SAF(\d{1,3})?", Wire._safe_mode, times_watchdog=True),
-    says(r"\*ADR(?:(\d+)(?:B(\d+))?)?", Wire._address, system=True),
-    says(r"\*ADR(DUAL|RECP|ALTR)", Wire._network, system=True),
-    says(r"\*RESET", Wire._reset, system=True, times_watchdog=True),
-    says(r"(LN|AL|PF|BP|LOC|DIN|ROM)(\d)?", Wire._flag),
-    says(rf"TRG({'|'.join(TRIGGERS)})?", Wire._trigger),
-    says(r"OUT(5)([01])", Wire._output),
-    says(r"IN([2346])", Wire._input),
-    says(r"BUZ(?:([01])(\d*))?", Wire._buzzer),
+    says(r"", Mouth._status),
+    says(r"DIS", Mouth._dispensed),
+    says(r"RAT([CI]?)(?:([\d.]+)(UM|MM|UH|MH)?)?", Mouth._rate),
+    says(r"VOL(UL|ML|[\d.]+)?", Mouth._volume),
+    says(r"DIR(INF|WDR|REV|STK)?", Mouth._direction),
+    says(r"DIA([\d.]+)?", Mouth._diameter),
+    says(r"RUN(\d+)?", Mouth._run),
+    says(r"STP", Mouth._stop),
+    says(r"PUR", Mouth._purge),
+    says(r"CLD(INF|WDR)", Mouth._clear),
+    says(r"PHN(\d+)?", Mouth._phase),
+    says(r"FUN([A-Z]{3}[\d.]*)?", Mouth._function),
+    says(r"VER", Mouth._version),
+    says(r"SAF(\d{1,3})?", Mouth._safe_mode, times_watchdog=True),
+    says(r"\*ADR(?:(\d+)(?:B(\d+))?)?", Mouth._address, system=True),
+    says(r"\*ADR(DUAL|RECP|ALTR)", Mouth._network, system=True),
+    says(r"\*RESET", Mouth._reset, system=True, times_watchdog=True),
+    says(r"(LN|AL|PF|BP|LOC|DIN|ROM)(\d)?", Mouth._flag),
+    says(rf"TRG({'|'.join(TRIGGERS)})?", Mouth._trigger),
+    says(r"OUT(5)([01])", Mouth._output),
+    says(r"IN([2346])", Mouth._input),
+    says(r"BUZ(?:([01])(\d*))?", Mouth._buzzer),
 )
 
 
@@ -345,3 +362,36 @@ def understand(line: bytes) -> tuple[int, Command | None, tuple[str | None, ...]
         if match:
             return int(digits or 0), command, match.groups()
     return int(digits or 0), None, ()
+
+
+def _build(setup: Setup) -> tuple[Panel, Mouth]:
+    invented, options = setup.invented, setup.options
+    assert isinstance(invented, Invented)
+    settings = Settings(
+        program=factory_program(invented.second_phase),
+        address=options["address"],
+        safe_s=options["watchdog_s"] if options["mode"] == "safe" else 0,
+        baud=setup.baud,
+    )
+    model = model_named(setup.model, setup.seed)
+    body = Body(model, fill_ml=setup.fill_ml, true_diameter_mm=options["true_diameter_mm"])
+    panel = Panel(body, settings, invented)
+    return panel, Mouth(panel, invented, options["version"])
+
+
+FAMILY = Family(
+    name="newera",
+    description="New Era NE-1000 family (WPI Aladdin): syringe pump, Basic and Safe mode",
+    build=_build,
+    keys=tuple(KEYS),
+    bauds=BAUDS,
+    default_baud=19200,
+    invented=Invented,
+    options=(
+        Option("address", "address", 0, "address of the pump on its line, 0 to 99", int, least=0, most=99),
+        Option("mode", "mode", "basic", "framing at power-on", choices=MODES),
+        Option("watchdog_s", "watchdog", 10, "Safe-mode watchdog at power-on, 1 to 255 s", int, "s", least=1, most=255),
+        Option("version", "version-text", "NE1000V3.928", "what it answers to VER"),
+        TRUE_DIAMETER,
+    ),
+)

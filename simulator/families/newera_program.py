@@ -6,6 +6,8 @@ import math
 import re
 from dataclasses import dataclass, field
 
+from simulator.pump import Refused
+
 PHASES = 41
 ML_PER_H = {"UM": 0.06, "MM": 60.0, "UH": 0.001, "MH": 1.0}  # uL/min, mL/min, uL/h, mL/h
 ML_PER_UNIT = {"UL": 0.001, "ML": 1.0}
@@ -17,14 +19,6 @@ COUNT_EPSILON = 1e-6  # of the last digit: hides float residue, never a countabl
 
 FLAGS = {"LN": 0, "AL": 1, "PF": 0, "BP": 1, "LOC": 0, "DIN": 0, "ROM": 0}
 TRIGGERS = ("FT", "FH", "F2", "LE", "ST", "T2", "SP", "P2", "RL", "OF")
-
-
-class Refused(Exception):
-    """The pump understood a command and says no; `code` is what it says on the wire."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 NOT_NOW = "?NA"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simulator.family import AnyInvented
+
 
 @dataclass(frozen=True)
-class Invented:
+class Invented(AnyInvented):
     """Behaviours made up for the simulator; the defaults are the choices that are hardest on a driver."""
 
-    reply_delay_s: float = 0.0  # wire seconds from the last byte of a command to the first of its reply
     saf_reply_digits: int = 1  # width of the answer to `SAF`: 1 gives `10`, 3 gives `010`
     safe_mode_answers_cr_commands: bool = False  # a Basic command in Safe mode is ignored
     com_error_feeds_watchdog: bool = False  # a packet answered with ?COM does not re-arm the watchdog
@@ -26,8 +27,7 @@ class Invented:
     purge_is_counted: bool = True  # purged volume shows in DIS
 
     def __post_init__(self) -> None:
-        if not self.reply_delay_s >= 0:
-            raise ValueError(f"reply_delay_s = {self.reply_delay_s}: expected 0 or more")
+        super().__post_init__()
         if self.saf_reply_digits not in (1, 3):
             raise ValueError(f"saf_reply_digits = {self.saf_reply_digits}: expected 1 or 3")
         if self.second_phase not in ("STP", "RAT"):
