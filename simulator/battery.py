@@ -27,6 +27,11 @@ class Battery:
         """Whether it cannot carry the pump (true for a pump without one)."""
         return self._left_s <= 0.0
 
+    @property
+    def left_s(self) -> float:
+        """How long it would still carry the pump; infinite for a pump without one, which never runs low."""
+        return self._left_s if self._capacity_s else math.inf
+
     def until_empty(self) -> float:
         """Seconds until it lets the pump down; infinite on mains."""
         return math.inf if self.on_mains else self._left_s

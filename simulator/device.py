@@ -131,6 +131,8 @@ class Device:
             self._sim_s += dt
             self._panel.advance(dt)
             self._battery.advance(dt)
+            if not self._battery.on_mains:
+                self._panel.notice()
 
     def _happen(self) -> None:
         """Do what is due now."""
@@ -358,6 +360,7 @@ class Device:
             "connected": self.connected,
             "faults": self._faults.names(),
             **panel.told(),
+            **self._mouth.told(),
             "time_s": self._sim_s,
             "wire_s": self._at,
         }

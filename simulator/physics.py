@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from enum import Enum
 
-from simulator.pump import Refused
+from simulator.pump import Halt, Refused
 
 SECONDS_PER_HOUR = 3600.0
 MAINTAINED_ACCURACY = 0.02  # Perfusor compact plus, stated accuracy +-2 %; the typical pump stays within it
 STALL_MMHG = 1000.0  # invented: about 80 N of motor force on a 60 mL plunger (5.5 cm2)
 STALL_SUCTION_MMHG = -700.0  # invented: a closed line cannot be drawn to less than vacuum (-760)
+DIAMETER_MM = 26.59  # BD Plastipak 50/60 mL
+RESIDUE_ML = 1e-9  # of floating point: less is nothing
 COMPLIANCE_ML_MMHG = 1.2e-3  # Snijder 2015: 1.2 to 2.8 uL/mmHg for syringe and line; the stiff end
 
 
@@ -49,13 +50,6 @@ def model_named(name: str, seed: int) -> Model:
     raise ValueError(f"model {name!r}: expected ideal or typical")
 
 
-class Halt(Enum):
-    """Why the motor stopped by itself."""
-
-    LIMIT = "limit"
-    STALL = "stall"  # line pressure, or the plunger at the end of the barrel
-
-
 class Body:
     """Motor, syringe and line.
 
@@ -63,7 +57,15 @@ class Body:
     elastic line (compliance x pressure). Withdrawing makes both fall.
     """
 
-    def __init__(self, model: Model = IDEAL, *, fill_ml: float = 60.0, true_diameter_mm: float | None = None) -> None:
+    def __init__(
+        self,
+        model: Model = IDEAL,
+        *,
+        fill_ml: float = 60.0,
+        true_diameter_mm: float | None = None,
+        alarm_mmhg: float | None = None,
+    ) -> None:
+        """`alarm_mmhg`: where a pressure sensor halts the motor; None: there is none, and the motor stalls."""
         if not fill_ml > 0:
             raise ValueError(f"fill {fill_ml} ml: expected more than 0")
         if true_diameter_mm is not None and not 0.1 <= true_diameter_mm <= 80.0:
@@ -71,6 +73,8 @@ class Body:
         self.model = model
         self.fill_ml = fill_ml
         self.true_diameter_mm = true_diameter_mm
+        self.set_diameter_mm = DIAMETER_MM  # of the syringe that the pump takes it for
+        self.alarm_mmhg = alarm_mmhg
         self.plunger_ml = 0.0
         self.pressure_mmhg = 0.0
         self.occluded = False
@@ -126,6 +130,10 @@ class Body:
         self.moved_ml = 0.0
         self.halt = None
 
+    def infuse(self, rate_ml_h: float, limit_ml: float = math.inf) -> None:
+        """Drive towards the patient, with the syringe that the pump takes it for."""
+        self.drive(rate_ml_h, 1, self.set_diameter_mm, limit_ml)
+
     def stop(self) -> None:
         """Stop the motor; the plunger stays where it is."""
         self._rate_ml_h = 0.0
@@ -147,7 +155,7 @@ class Body:
             self._pass(step)
             passed += step
             self._reach(reason)
-            if reason in ("limit", "stall"):
+            if self.halt is not None:
                 return passed
         return dt
 
@@ -158,6 +166,17 @@ class Body:
         wait_s = self._lag_s + min(self._slack_ml, self._left_ml) / self._rate_ml_h * SECONDS_PER_HOUR
         past_slack_ml = max(self._left_ml - self._slack_ml, 0.0)
         return wait_s + min(past_slack_ml / self._rate_ml_h * SECONDS_PER_HOUR, self._until_stall())
+
+    def until_counted(self, counted_ml: float) -> float:
+        """Seconds until the pump has counted so much more, were it not halted before."""
+        return self._lag_s + max(counted_ml, 0.0) / self._rate_ml_h * SECONDS_PER_HOUR if self.turning else math.inf
+
+    def until_left(self, left_ml: float) -> float:
+        """Seconds until no more than `left_ml` is in the syringe, were it not halted before."""
+        if not self.infusing:
+            return math.inf
+        flow_ml_h = self._rate_ml_h * self._scale
+        return self.until_counted(self._slack_ml) + max(self.left_ml - left_ml, 0.0) / flow_ml_h * SECONDS_PER_HOUR
 
     def _next_change(self) -> tuple[float, str]:
         if not self.turning:
@@ -176,7 +195,7 @@ class Body:
         to_end = max(self.left_ml, 0.0) / flow_s if self._direction > 0 else math.inf
         if not self.occluded:
             return to_end
-        bound = STALL_MMHG if self._direction > 0 else STALL_SUCTION_MMHG
+        bound = self._bound_mmhg()
         room_ml = max((bound - self.pressure_mmhg) * self._direction, 0.0) * self.model.compliance_ml_mmhg
         return min(to_end, room_ml / flow_s)
 
@@ -190,7 +209,15 @@ class Body:
             self._left_ml = 0.0
             self._halted(Halt.LIMIT)
         elif reason == "stall":
-            self._halted(Halt.STALL)
+            if self.alarm_mmhg is None:
+                self._halted(Halt.STALL)
+            else:
+                self._halted(Halt.OCCLUSION if self.occluded and self.left_ml > RESIDUE_ML else Halt.EMPTY)
+
+    def _bound_mmhg(self) -> float:
+        if self._direction < 0:
+            return STALL_SUCTION_MMHG
+        return STALL_MMHG if self.alarm_mmhg is None else self.alarm_mmhg
 
     def _halted(self, halt: Halt) -> None:
         self.stop()

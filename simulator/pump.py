@@ -6,7 +6,9 @@ wire seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Protocol
 
 from simulator.motions import Motions
@@ -20,6 +22,18 @@ class Refused(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class Halt(Enum):
+    """Why the motor stopped by itself."""
+
+    LIMIT = "limit"
+    STALL = "stall"  # line pressure, or the plunger at the end of the barrel, in a pump that cannot tell the two
+    OCCLUSION = "occlusion"  # the pressure sensor has seen its bound
+    UPSTREAM = "upstream"  # nothing comes from the container
+    AIR = "air"
+    EMPTY = "empty"
+    DOOR = "door"
 
 
 class Plant(Protocol):
@@ -57,6 +71,32 @@ class Plant(Protocol):
 
     def new_container(self, fill_ml: float) -> None:
         """Put a fresh syringe or bag in; the truth figures go on."""
+
+
+class Drivable(Plant, Protocol):
+    """A plant whose motor a clinical pump's face drives towards the patient."""
+
+    alarm_mmhg: float | None
+    halt: Halt | None
+    moved_ml: float  # what the pump believes it moved; whoever counts it sets it back to 0
+
+    def infuse(self, rate_ml_h: float, limit_ml: float = math.inf) -> None:
+        """Turn the motor until it has counted `limit_ml` more."""
+
+    def stop(self) -> None:
+        """Stop the motor."""
+
+    def advance(self, dt: float) -> float:
+        """Let up to `dt` seconds pass; fewer did when the motor halted by itself (see `halt`)."""
+
+    def until_halt(self) -> float:
+        """Seconds until the motor would halt by itself; infinite if it would not."""
+
+    def until_counted(self, counted_ml: float) -> float:
+        """Seconds until the pump has counted so much more, were it not halted before; infinite while it stands."""
+
+    def until_left(self, left_ml: float) -> float:
+        """Seconds until no more than `left_ml` is in the container, were it not halted before."""
 
 
 class Face(Protocol):
@@ -126,3 +166,6 @@ class Mouth(Protocol):
 
     def reboot(self) -> None:
         """The pump went dark: forget half-heard bytes and the session with the host."""
+
+    def told(self) -> dict[str, Any]:
+        """The mouth's part of the truth: what only the wire knows."""

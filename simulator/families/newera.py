@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from simulator.families.newera_invented import Invented
 from simulator.families.newera_panel import KEYS, STANDING, Panel
@@ -65,6 +66,10 @@ class Mouth:
     def byte_s(self) -> float:
         """Wire seconds that one byte takes."""
         return byte_s(self.panel.settings.baud)
+
+    def told(self) -> dict[str, Any]:
+        """What only the wire knows."""
+        return {"mode": "safe" if self.safe else "basic", "address": self.panel.settings.address}
 
     def reboot(self) -> None:
         """Forget half-heard bytes; the watchdog is idle until the first valid packet."""

@@ -27,8 +27,8 @@ from simulator.families.newera_program import (
     show_number,
 )
 from simulator.motions import Motions
-from simulator.physics import Body, Halt
-from simulator.pump import FAULT, Refused
+from simulator.physics import Body
+from simulator.pump import FAULT, Halt, Refused
 
 KEY_STEP = 0.10  # invented: one press of rate up or down changes the rate by a tenth
 LIVE_WHEN_LOCKED = ("stop",)
@@ -112,8 +112,6 @@ class Panel:
             "alarm": self.alarm,
             "infused_ml": self.counted_ml["INF"],
             "withdrawn_ml": self.counted_ml["WDR"],
-            "mode": "safe" if self.settings.safe_s else "basic",
-            "address": self.settings.address,
         }
 
     def _count(self) -> None:
