@@ -200,6 +200,9 @@ class PumpConfig(Table):
         default=False, description="true: the pump's keys are locked while armed, where it can do so"
     )
     max_rate: Rate | None = Field(default=None, description='a rate with its unit, such as "120 mL/h"')
+    trace: str | None = Field(
+        default=None, pattern=r"^[^/]+$", description="a file in data_dir that every byte on the line is written to"
+    )
     settings: dict[str, Any] = Field(default={}, description="a table of the driver's own settings")
 
     @model_validator(mode="after")
@@ -342,6 +345,8 @@ def _mistakable(tables: dict[str, Any], path: Path) -> list[str]:
 def _signs(pump: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(port := pump.get("port"), str):
         yield "the same port as", f'port = "{port}"'
+    if trace := pump.get("trace"):
+        yield "the same wire log as", f'trace = "{trace}"'
     serial = pump.get("serial_number")
     if serial:
         yield "the same serial number as", f'serial_number = "{serial}"'

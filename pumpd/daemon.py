@@ -35,9 +35,11 @@ from pumpd.core.state import State
 from pumpd.driver import Line
 from pumpd.line.link import OpenPipe
 from pumpd.line.ports import open_port
+from pumpd.line.trace import Trace, traced
 from pumpd.messaging.auth import Gate, Origin
 from pumpd.messaging.broker import EmbeddedBroker, find_mosquitto
 from pumpd.messaging.bus import Bus, Hooks, OtherMaster
+from pumpd.messaging.encode import timestamp
 from pumpd.messaging.local import LocalServer
 from pumpd.messaging.messages import Alarm, Health, Heartbeat, Info, Priority, Stamper, Status, alarm_list, schemas
 from pumpd.messaging.outlet import Outlet
@@ -109,9 +111,10 @@ class Station:
             self._clock, logbook, self.outlet, self, budget, self._new_id, quiet=quiet, escalate_after=escalate_after
         )
         self._patients = house.patients
+        self._traces: list[Trace] = []
         opener = open_pipe or _serial
         self.wards = {
-            name: Ward(self._setup(name, bed, number), house, opener(bed.pump, registry.drivers[bed.pump.driver].line))
+            name: Ward(self._setup(name, bed, number), house, self._logged(bed.pump, opener))
             for number, (name, bed) in enumerate(config.bed.items())
         }
         self.office.wards = self.wards
@@ -122,6 +125,15 @@ class Station:
         site = site_of(self.config, bed, self._registry)
         stagger_s = PULSE_S * number / len(self.config.bed)  # a STOP then waits for one poll at most, not for a hundred
         return Setup(name, f"{name}-pump", bed.pump.driver, site, float(bed.speed), stagger_s)
+
+    def _logged(self, pump: cfg.PumpConfig, opener: Callable[[cfg.PumpConfig, Line], OpenPipe]) -> OpenPipe:
+        """The port, with its bytes in the wire log where one is configured."""
+        port = opener(pump, self._registry.drivers[pump.driver].line)
+        if pump.trace is None:
+            return port
+        path = self.config.station.data_dir / pump.trace
+        self._traces.append(Trace(path, self._clock.wire, lambda: timestamp(self._clock.wall())))
+        return traced(port, self._traces[-1])
 
     def _new_id(self) -> str:
         return f"{self._rng.getrandbits(48):012x}"
@@ -158,6 +170,8 @@ class Station:
             for task in keepers:
                 task.cancel()
         await self.annunciator_stop()
+        for trace in self._traces:
+            trace.close()
         self.journal.close()
         self._manager.close()
         self._say_stopped()

@@ -17,6 +17,7 @@ from simulator.control import ControlServer, ask
 from simulator.device import Device
 from simulator.families import FAMILIES, family_named
 from simulator.family import Family
+from simulator.replay import Exchange, Replay, read_log
 from simulator.requests import BadRequest
 from simulator.scenario import Scenario, load_scenario
 from simulator.serve import Port, PtyPort, TcpPort
@@ -104,6 +105,29 @@ def serve(
         return 2
 
 
+@app.command
+def replay(log: str, /, *, pty: Annotated[str | None, Parameter(negative=())] = None, tcp: str | None = None) -> int:
+    """Play the pump's side of a wire log back, until SIGTERM or Ctrl-C.
+
+    Prints `READY <url>` when the port is usable. What the host asks and the log does not hold goes to standard error.
+
+    Parameters
+    ----------
+    log
+        A file that pumpd wrote: `trace = "wire.log"` in the section of a pump.
+    pty
+        Serve it on a pty and link it at this path.
+    tcp
+        Or on this HOST:PORT (port 0 = any free one).
+    """
+    try:
+        exchanges = read_log(log)
+        return asyncio.run(_replay(exchanges, pty, tcp))
+    except (ValueError, OSError) as problem:
+        print(f"pumpd-sim: {problem}", file=sys.stderr)
+        return 2
+
+
 @app.command(name="control")
 def send_control(address: str, request: str, /) -> int:
     """Send one request to a simulator's back door and print the answer.
@@ -145,17 +169,28 @@ async def _serve(
         raise BadRequest("nothing to serve: give --pty PATH or --tcp HOST:PORT")
     settings = own_settings(family_named(family), own)
     scenario = load_scenario(options.scenario, family) if options.scenario else None
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     ports: list[Port] = []
     for path in ptys:
         ports.append(PtyPort(_pump(family, options, settings, scenario, seed + len(ports)), path))
     for address in tcps:
         ports.append(TcpPort(_pump(family, options, settings, scenario, seed + len(ports)), *split_address(address)))
     door = ControlServer(ports, *split_address(control)) if control else None
+    print(f"SEED {seed}", file=sys.stderr, flush=True)
+    return await _until_stopped(ports, door)
+
+
+async def _replay(exchanges: list[Exchange], pty: str | None, tcp: str | None) -> int:
+    if (pty is None) == (tcp is None):
+        raise BadRequest("where to? give --pty PATH or --tcp HOST:PORT")
+    pump = Replay(exchanges, lambda words: print(f"pumpd-sim: {words}", file=sys.stderr, flush=True))
+    return await _until_stopped([PtyPort(pump, pty) if pty else TcpPort(pump, *split_address(tcp or ""))], None)
+
+
+async def _until_stopped(ports: Sequence[Port], door: ControlServer | None) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        print(f"SEED {seed}", file=sys.stderr, flush=True)
         for port in ports:
             await port.open()
         if door:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from simulator.device import Device
 from simulator.serve import Port, PortError, swap
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -23,7 +24,8 @@ class ControlServer:
         self.host = host
         self.port = port
         self._ports = list(ports)
-        self._pumps = [port.device for port in ports]  # a number means a pump, wherever its cable is swapped to
+        # A number means a pump, wherever its cable is swapped to.
+        self._pumps = [port.device for port in ports if isinstance(port.device, Device)]
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 

@@ -11,8 +11,7 @@ import os
 import tty
 from abc import ABC, abstractmethod
 from pathlib import Path
-
-from simulator.device import Device
+from typing import Protocol
 
 READ_SIZE = 4096  # what a Linux pty holds
 
@@ -21,10 +20,30 @@ class PortError(OSError):
     """A port cannot be offered; says which and why."""
 
 
+class FarEnd(Protocol):
+    """What is at the far end of a served line: a simulated pump, or one that says again what a log holds."""
+
+    @property
+    def connected(self) -> bool:
+        """False while the line is unplugged."""
+
+    def receive(self, data: bytes, at: float) -> None:
+        """Take bytes at this wire time."""
+
+    def advance(self, at: float) -> None:
+        """Let time pass."""
+
+    def outgoing(self, at: float) -> bytes:
+        """Give the bytes that are due."""
+
+    def next_wake(self, at: float) -> float | None:
+        """When to ask again without being written to."""
+
+
 class Port(ABC):
     """One served line with the device at its far end."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: FarEnd) -> None:
         self.device = device
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -96,7 +115,7 @@ class Port(ABC):
 class PtyPort(Port):
     """A pseudo-terminal under a stable name: `path` is a symlink to it."""
 
-    def __init__(self, device: Device, path: str) -> None:
+    def __init__(self, device: FarEnd, path: str) -> None:
         super().__init__(device)
         self.path = Path(os.path.abspath(path))
         self._master = -1
@@ -164,7 +183,7 @@ class PtyPort(Port):
 class TcpPort(Port):
     """A TCP port such as a serial-to-Ethernet bridge offers: one client at a time, a second is turned away."""
 
-    def __init__(self, device: Device, host: str, port: int) -> None:
+    def __init__(self, device: FarEnd, host: str, port: int) -> None:
         super().__init__(device)
         self.host = host
         self.port = port

@@ -91,6 +91,7 @@ async def station(
     annunciator: str = 'kind = "none"',
     device: Device | None = None,
     journal: Journal | None = None,
+    pump: str = "",
 ) -> AsyncIterator[tuple[Nurse, Device]]:
     """Run it; give a nurse and the pump."""
     device = device or Device(speed=speed, mode="safe")
@@ -98,7 +99,7 @@ async def station(
     await port.open()
     path = folder / "pumpd.toml"
     data = folder / "data"
-    path.write_text(CONFIG.format(folder=data, bus=bus, annunciator=annunciator, speed=speed, port=port.url))
+    path.write_text(CONFIG.format(folder=data, bus=bus, annunciator=annunciator, speed=speed, port=port.url) + pump)
     daemon = Station(cfg.load(path), find_drivers(), journal=journal)
     ready = asyncio.Event()
     running = asyncio.create_task(daemon.run(ready.set))

@@ -321,3 +321,34 @@ def test_what_cannot_be_served_is_refused_in_words(arguments: list[str], words: 
 def test_the_back_door_refuses_other_hosts() -> None:
     with pytest.raises(PortError, match="loopback only"):
         ControlServer([], "0.0.0.0")
+
+
+def test_a_wire_log_is_played_back_on_a_pty(tmp_path: Path) -> None:
+    log, path = tmp_path / "wire.log", tmp_path / "pump"
+    log.write_text("      1.000000 > 30 30 0d  00.\n      1.020000 < 02 30 30 53 03  .00S.\n")
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "simulator.cli", "replay", str(log), "--pty", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert replay.stdout is not None
+        assert replay.stdout.readline() == f"READY {path}\n"
+        with Pty(str(path)) as port:
+            assert port.ask(b"00\r", STATUS) == STATUS
+            os.write(port.fd, b"what?\r")
+            assert replay.stderr is not None
+            assert replay.stderr.readline() == "pumpd-sim: not in the rest of the log: 77 68 61 74 3f 0d\n"
+    finally:
+        replay.terminate()
+        replay.communicate(timeout=PATIENCE_S)
+    assert replay.returncode == 0
+    assert not path.is_symlink()
+
+
+def test_what_cannot_be_played_back_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "wire.log").write_text("hello")
+    done = command("replay", str(tmp_path / "wire.log"), "--pty", str(tmp_path / "pump"))
+    assert done.returncode == 2
+    assert "line 1: expected seconds, < or >, and bytes in hex" in done.stderr

@@ -210,3 +210,15 @@ async def test_told_to_go_while_only_watching_a_stop_that_was_ordered_goes_on(
         asyncio.get_running_loop().call_later(1.5, pump.control, {"do": "clear_faults"})
     ordered.cancel()
     assert not pump.truth()["infusing"]
+
+
+async def test_with_a_wire_log_every_byte_of_the_line_stands_in_its_file(tmp_path: Path) -> None:
+    async with station(tmp_path, "none", speed=200, pump='trace = "wire.log"\n') as (nurse, _pump):
+        await nurse.start_session()
+    lines = (tmp_path / "data" / "wire.log").read_text().splitlines()
+    assert lines[0].startswith("# begun 20")
+    assert lines[1] == "# opened"
+    said = [line.split(" > ")[1] for line in lines if " > " in line]
+    assert sum("RUN" in line for line in said) == 1
+    assert any("STP" in line for line in said), "shutting down stops the pump, and that is in the file, too"
+    assert sum(" < " in line for line in lines) >= len(said) / 2
