@@ -51,6 +51,7 @@ from pumpd.driver import (
     Line,
     Motion,
     Pause,
+    Probe,
     Programme,
     Pump,
     PumpAlarm,
@@ -414,6 +415,7 @@ class AlarisDriver:
 
     name: str = "alaris"
     line: Line = Line(38400)
+    probes: tuple[Probe, ...] = (Probe(10, "a checked question of its own kind; no other family is known to take it"),)
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """Raise BadSetting for any setting."""

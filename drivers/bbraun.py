@@ -28,6 +28,7 @@ from pumpd.driver import (
     Line,
     Motion,
     Pause,
+    Probe,
     Programme,
     Pump,
     PumpAlarm,
@@ -434,11 +435,15 @@ def on_or_off(state: bool) -> str:
 # --- entry point ------------------------------------------------------------------------------------------------------
 
 
+HARMLESS = "a checked question between two flags; no other family is known to take it"
+
+
 class BBraunDriver:
     """Settings: `model` "perfusor" or "infusomat", `address` "A" to "Z" ("A"), `rate_decimals` 0 to 2 (1)."""
 
     name: str = "bbraun"
     line: Line = Line(9600)
+    probes: tuple[Probe, ...] = tuple(Probe(20, HARMLESS, (("model", model),)) for model in TYPES)
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """Raise BadSetting for an unknown key or a value out of range."""

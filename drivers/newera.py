@@ -55,6 +55,7 @@ from pumpd.driver import (
     KeepAlive,
     Line,
     Motion,
+    Probe,
     Programme,
     Pump,
     PumpAlarm,
@@ -167,6 +168,19 @@ class NewEraPump:
             rate=rate_of(rate),
             limit=volume_of(limit),
         )
+
+    def who_in_basic(self) -> Dialogue[Identity]:
+        """Model and version of a pump in Basic mode; nothing is changed, but an alarm of power-on is acknowledged."""
+        self._framer.framing = Framing.BASIC
+        for left in (2, 1, 0):  # an alarm of power-on, and what other families were asked before, may spoil one each
+            try:
+                _, version = yield from self._query("VER", VERSION)
+            except Refused:
+                if not left:
+                    raise
+            else:
+                break
+        return Identity(model=version[1], version=version[2])
 
     def keep_alive(self) -> KeepAlive | None:
         """The bare status question; any valid packet feeds the watchdog as well (section "Watchdog")."""
@@ -446,11 +460,24 @@ def _diameter_mm(container: Container) -> Decimal:
 # --- entry point ------------------------------------------------------------------------------------------------------
 
 
+def _who_in_basic(pump: Pump) -> Dialogue[Identity]:
+    """In Basic mode alone: a Safe packet could leave a pump of another family waiting for its end."""
+    assert isinstance(pump, NewEraPump)
+    return pump.who_in_basic()
+
+
 class NewEraDriver:
     """Settings: `address` 0..99 (0), `mode` "safe" or "basic" ("safe"), `watchdog_s` 3..30 s (10), Safe mode only."""
 
     name: str = "newera"
     line: Line = Line(19200)
+    probes: tuple[Probe, ...] = (
+        Probe(
+            50,
+            "its letters could be a command to another family that reads lines of text",
+            question=_who_in_basic,
+        ),
+    )
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """Raise BadSetting for an unknown key, a value out of range, or a watchdog asked of Basic mode."""

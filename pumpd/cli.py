@@ -14,6 +14,7 @@ from pumpd.commands.alarms import alarms
 from pumpd.commands.demo import demo
 from pumpd.commands.journal import journal
 from pumpd.commands.plan import plan
+from pumpd.commands.probe import probe
 from pumpd.commands.reach import DONE, USAGE, Failed
 from pumpd.commands.replay import replay
 from pumpd.commands.screen import NOT_CERTIFIED, err
@@ -41,7 +42,7 @@ app = App(
 
 GROUPS: dict[str, tuple[Callable[..., object], ...]] = {
     "Try and plan": (demo, plan, replay),
-    "The station": (run, check_config, drivers),
+    "The station": (run, check_config, drivers, probe),
     "At the bed": (stop, watch),
 }
 for group, commands in GROUPS.items():

@@ -340,11 +340,26 @@ class Pump(Protocol):
         """Hands off: disarm the watchdog. Nothing more is sent after it."""
 
 
+def _who(pump: Pump) -> Dialogue[Identity]:
+    return pump.connect(hands_off=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How `pumpd probe` asks, changing nothing, whether a pump of the family answers."""
+
+    order: int  # who is asked first: frames that no other family takes for a command, then the others
+    risk: str  # what the question could do to a pump of any family, in words
+    settings: tuple[tuple[str, object], ...] = ()  # of the driver: to ask with, and for the configuration
+    question: Callable[[Pump], Dialogue[Identity]] = _who  # where `connect` would say what another family must not hear
+
+
 class Driver(Protocol):
     """The entry point in group `pumpd.drivers`."""
 
     name: str
     line: Line
+    probes: tuple[Probe, ...]  # none: `pumpd probe` does not ask for it
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """A fresh Pump for one configured device. Raises BadSetting."""

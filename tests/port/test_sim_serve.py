@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from simulator.control import ControlServer
 from simulator.serve import PortError
@@ -352,3 +353,33 @@ def test_what_cannot_be_played_back_is_refused_in_words(tmp_path: Path) -> None:
     done = command("replay", str(tmp_path / "wire.log"), "--pty", str(tmp_path / "pump"))
     assert done.returncode == 2
     assert "line 1: expected seconds, < or >, and bytes in hex" in done.stderr
+
+
+def test_probe_finds_the_pump_and_says_what_to_paste(tmp_path: Path) -> None:
+    path = tmp_path / "pump"
+    with served("--pty", str(path)):
+        done = subprocess.run(
+            [sys.executable, "-m", "pumpd.cli", "probe", str(path), "--yes-no-patient"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "NE1000" in done.stdout
+    assert 'driver = "newera"' in done.stdout
+    assert f'port = "{path}"' in done.stdout
+
+
+def test_a_port_that_somebody_holds_is_not_probed(tmp_path: Path) -> None:
+    path = tmp_path / "pump"
+    with served("--pty", str(path)), serial.Serial(str(path), exclusive=True):
+        done = subprocess.run(
+            [sys.executable, "-m", "pumpd.cli", "probe", str(path), "--yes-no-patient"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "in use" in done.stderr
