@@ -11,10 +11,11 @@ import os
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import accumulate
 from pathlib import Path
 
+from tests.mutants.naming import Naming
 from tests.mutants.operators import mutations
 from tests.mutants.report import complaints, print_table
 from tests.mutants.results import Left, Results, digests
@@ -105,16 +106,20 @@ def _judged(
             cold.append(each)
         else:
             yield name, verdict
-    jobs = [_job(each, coverage, set(coverage.seconds)) for each in cold]
+    naming = Naming(sources)
+    jobs = [_job(each, coverage, set(coverage.seconds), coverage.at(naming.of(each.mutation))) for each in cold]
     for name, verdict in try_cold(jobs, processes, coverage.libraries):
         assert verdict is not None
         yield name, verdict
 
 
-def _job(left: Left, coverage: Coverage, tests: set[str]) -> Job:
-    """The tests to try: the one that killed it last time, then the quickest first, as many as EFFORT_S allows."""
+def _job(left: Left, coverage: Coverage, tests: set[str], likely: Collection[str] = ()) -> Job:
+    """The tests to try: the one that killed it last time, then the likely ones, then the others.
+
+    Of each kind the quickest come first, and as many are tried as EFFORT_S allows.
+    """
     chosen = [test for test in tests if left.files is None or test.split("::")[0] in left.files]
-    order = sorted(chosen, key=lambda test: (test != left.last_killer, coverage.seconds[test]))
+    order = sorted(chosen, key=lambda test: (test != left.last_killer, test not in likely, coverage.seconds[test]))
     spent = list(accumulate(coverage.seconds[test] for test in order))
     within = bisect_right(spent, EFFORT_S)
     return Job(left.mutation, tuple(order[:within]), CPU_LEAST_S + 2 * EFFORT_S)

@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -69,7 +69,10 @@ class Coverage:
 
     def of(self, mutation: Mutation) -> set[str]:
         """The tests that run a line of the mutation."""
-        lines = ((mutation.source.path, line) for line in mutation.lines)
+        return self.at((mutation.source.path, line) for line in mutation.lines)
+
+    def at(self, lines: Iterable[Line]) -> set[str]:
+        """The tests that run one of these lines."""
         return {test for line in lines for test in self.tests.get(line, ())}
 
     def at_import(self, mutation: Mutation) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.naming import Naming
 from tests.mutants.operators import Mutation, mutations
 from tests.mutants.report import complaints, listed
 from tests.mutants.results import Results
@@ -91,6 +92,21 @@ def test_a_method_is_known_by_its_qualified_name() -> None:
 def test_a_default_is_made_outside_of_its_function() -> None:
     (mutation,) = mutations("a.toy", "toy.py", "def f(wait_s=2): pass")
     assert (mutation.function, mutation.chain) == ("f", ())
+
+
+# --- which tests may notice it ----------------------------------------------------------------------------------------
+
+
+def test_what_runs_at_import_is_noticed_where_it_is_named(tmp_path: Path) -> None:
+    toy, user = tmp_path / "toy.py", tmp_path / "user.py"
+    text = "WAIT_S = 3\n\n\nclass A:\n    lag: int = 2\n\n\ndef f(wait_s=4):\n    return WAIT_S\n"
+    toy.write_text(text)
+    user.write_text("from toy import A, f\n\nprint(A().lag)\nf()\n")
+    naming = Naming([str(toy), str(user)])
+    found = {each.was: naming.of(each) for each in mutations("toy", str(toy), text) if not each.chain}
+    assert found["WAIT_S = 3"] == {(str(toy), 9)}
+    assert found["lag: int = 2"] == {(str(user), 3)}
+    assert found["def f(wait_s=4):"] == {(str(user), 4)}
 
 
 # --- the list of survivors --------------------------------------------------------------------------------------------
