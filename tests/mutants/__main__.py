@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate
 from pathlib import Path
 
-from tests.mutants.naming import Naming
 from tests.mutants.operators import mutations
+from tests.mutants.order import Naming, rarest
 from tests.mutants.report import complaints, print_table
 from tests.mutants.results import Left, Results, digests
 from tests.mutants.trial import SURVIVED, Coverage, Job, Verdict, measure, try_cold, try_warm
@@ -116,10 +116,12 @@ def _judged(
 def _job(left: Left, coverage: Coverage, tests: set[str], likely: Collection[str] = ()) -> Job:
     """The tests to try: the one that killed it last time, then the likely ones, then the others.
 
-    Of each kind the quickest come first, and as many are tried as EFFORT_S allows.
+    Of each kind the quickest and rarest come first, and as many are tried as EFFORT_S allows.
     """
     chosen = [test for test in tests if left.files is None or test.split("::")[0] in left.files]
-    order = sorted(chosen, key=lambda test: (test != left.last_killer, test not in likely, coverage.seconds[test]))
+    rarity = rarest(left.mutation, coverage) if left.mutation.chain else {}
+    cost = {test: coverage.seconds[test] * rarity.get(test, len(coverage.seconds)) for test in chosen}
+    order = sorted(chosen, key=lambda test: (test != left.last_killer, test not in likely, cost[test]))
     spent = list(accumulate(coverage.seconds[test] for test in order))
     within = bisect_right(spent, EFFORT_S)
     return Job(left.mutation, tuple(order[:within]), CPU_LEAST_S + 2 * EFFORT_S)

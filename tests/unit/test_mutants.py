@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.naming import Naming
 from tests.mutants.operators import Mutation, mutations
+from tests.mutants.order import Naming, rarest
 from tests.mutants.report import complaints, listed
 from tests.mutants.results import Results
-from tests.mutants.trial import KILLED, SURVIVED, Verdict
+from tests.mutants.trial import KILLED, SURVIVED, Coverage, Verdict
 
 SURVIVED_ = Verdict(SURVIVED)
 KILLED_ = Verdict(KILLED, "tests/test_toy.py::test_it")
@@ -107,6 +107,15 @@ def test_what_runs_at_import_is_noticed_where_it_is_named(tmp_path: Path) -> Non
     assert found["WAIT_S = 3"] == {(str(toy), 9)}
     assert found["lag: int = 2"] == {(str(user), 3)}
     assert found["def f(wait_s=4):"] == {(str(user), 4)}
+
+
+def test_a_test_is_as_rare_as_the_line_of_the_function_that_the_fewest_run() -> None:
+    text = "def f(a):\n    if a:\n        return stop()\n    return 1\n\n\ndef g():\n    f(2)\n"
+    coverage = Coverage()
+    for line, tests in {2: ["t1", "t2", "t3"], 3: ["t1"], 4: ["t2", "t3"], 8: ["t4"]}.items():
+        coverage.tests["toy.py", line] = tests
+    (mutation,) = (each for each in mutations("toy", "toy.py", text) if each.was == "a")
+    assert rarest(mutation, coverage) == {"t1": 1, "t2": 2, "t3": 2}
 
 
 # --- the list of survivors --------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""Which tests are likely to notice a change of what runs at import: those that run a line that names it."""
+"""Which of the tests that could notice a change are tried first.
+
+Nine of ten tests run the middle of the session, and few of them look at what it decides. What runs at import is noticed
+by tests that run a line which names it; a change within a function by tests that go ways through it that few others go.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.mutants.operators import Mutation
-from tests.mutants.trial import Line
+from tests.mutants.trial import Coverage, Line
 
 
 class Naming:
@@ -43,3 +47,23 @@ def _made(node: ast.stmt) -> Iterator[str]:
             yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
         case ast.AnnAssign(target=ast.Name(id=name)) | ast.FunctionDef(name=name):
             yield name
+
+
+def rarest(mutation: Mutation, coverage: Coverage) -> dict[str, int]:
+    """For each test that runs the function of the mutation: how many tests run the line of it that the fewest run."""
+    found: dict[str, int] = {}
+    for line in _lines_of_function(mutation):
+        tests = coverage.tests.get((mutation.source.path, line), ())
+        for test in tests:
+            found[test] = min(len(tests), found.get(test, len(tests)))
+    return found
+
+
+def _lines_of_function(mutation: Mutation) -> range:
+    """From the first line of its body; the function that holds it most closely."""
+    around = (
+        range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        for node in ast.walk(mutation.source.tree)
+        if isinstance(node, ast.FunctionDef) and node.lineno <= mutation.lines.start <= (node.end_lineno or 0)
+    )
+    return min(around, key=len, default=mutation.lines)
