@@ -194,15 +194,14 @@ def _begin(turn: Turn, by: ev.By, confirm: ev.Confirm | None, rate: MlPerHour, p
     if limit is None:
         turn.refuse(by, "limit", "nothing is left to give")
         return
-    identity = turn.state.ours
+    identity, settings = turn.state.ours, turn.state.settings
     problem = _why_not_give(turn) or _unconfirmed(confirm, rate, limit)
-    if problem is None and identity is None:
-        problem = "not_armed", "no pump was armed for this session"
-    if problem is not None or identity is None:
-        turn.refuse(by, *(problem or ("not_armed", "")))
-        return
-    settings = turn.state.settings
-    turn.order(lambda number: ev.Begin(number, rate, limit, identity, settings), by, plan)
+    if problem is not None:
+        turn.refuse(by, *problem)
+    elif identity is None:
+        turn.refuse(by, "not_armed", "no pump was armed for this session")
+    else:
+        turn.order(lambda number: ev.Begin(number, rate, limit, identity, settings), by, plan)
 
 
 def _why_not_give(turn: Turn, *, anew: bool = False) -> tuple[str, str] | None:
