@@ -74,7 +74,7 @@ def _armed(turn: Turn, pending: Pending, order: ev.Arm, event: ev.OrderDone) -> 
     if turn.state.phase is Phase.PLANNED:
         turn.become(armed_at=turn.now, armed_counted=volumes.counted)
         turn.go(Phase.ARMED)
-    if paused and moved:  # since the last reading, so the limit is too large by it
+    if moved:  # since the last reading of a pause, so the limit is too large by it
         turn.alarm("infusing_against_plan", given_ml=grown.value, phase="paused")
     turn.clear("unarmed", "stopped_at_pump")
     turn.answer(pending.by, "done", rate_ml_h=order.rate.value, volume_ml=order.limit.value)

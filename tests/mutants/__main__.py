@@ -26,7 +26,7 @@ TESTS = "tests/unit/core"
 MODULES = ("pumpd/core/*.py", "pumpd/units.py", "pumpd/driver.py")
 ONLY_DATA = {"catalogue"}  # a test could only say its rows again; docs/alarms.md is held to it, and read by persons
 RESULTS = ROOT / ".mutants.json"
-EFFORT_S = 10.0  # of tests for one mutation, by their time while traced, which is some three times their own
+EFFORT_S = 20.0  # of tests for one mutation, by their time while traced, which is some three times their own
 CPU_LEAST_S = 5.0  # for a mutation that makes an endless loop; besides twice the effort
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from pumpd.core import events as ev
 from pumpd.core.sight import differs, is_another, may_be_ours
+from pumpd.core.state import Sight
 from pumpd.driver import Identity
 from pumpd.units import Ml, MlPerHour
-from tests.unit.core.world import DIAMETER, RATE, WHO, Case
+from tests.unit.core.world import DIAMETER, INFUSING, RATE, STANDING, WHO, Case
 
 pytestmark = pytest.mark.shows("S15")
 
@@ -106,10 +107,7 @@ def test_the_pump_that_was_armed_counts_for_more_than_the_one_that_answered_last
 
 
 def test_a_diameter_that_an_arming_may_have_set_is_no_mark_of_another() -> None:
-    case = Case().paused()
-    container = replace(case.plan.prescription.container, diameter_mm=Decimal("14.48"))
-    case.feed(ev.ContainerOrdered(case.by(), container, case.rules.fitted))
-    assert isinstance(case.order, ev.Arm), case.last
+    case = fitting(Case().paused(), "14.48")
     assert may_be_ours(case.state, with_diameter("14.48"), None)
     assert not may_be_ours(case.state, with_diameter("19.05"), None)
     assert str(DIAMETER) != "14.48"
@@ -136,12 +134,60 @@ def test_an_order_after_the_one_that_was_cut_counts() -> None:
     assert not is_another(case.state, replace(case.state.ours, rate=MlPerHour(5), limit=Ml(1)))
 
 
-def test_a_diameter_that_was_cut_stays_possible_while_a_later_order_is_on_its_way() -> None:
-    case = Case().paused()
-    container = replace(case.plan.prescription.container, diameter_mm=Decimal("14.48"))
+def fitting(case: Case, diameter: str) -> Case:
+    container = replace(case.plan.prescription.container, diameter_mm=Decimal(diameter))
     case.feed(ev.ContainerOrdered(case.by(), container, case.rules.fitted))
+    assert isinstance(case.order, ev.Arm), case.last
+    return case
+
+
+def cut_while_fitting(diameter: str) -> Case:
+    """Nobody knows whether the diameter was set: the pump was read standing, and that is all."""
+    case = fitting(Case().paused(), diameter)
     case.failed("unknown", uncertain=True)
-    case.read()  # it was not carried out
-    assert isinstance(case.state.cut, ev.Arm)
-    case.state = replace(case.state, pending=replace(Case().starting().state.pending, order=TIGHTEN))
+    case.read(STANDING)
+    assert case.order is None
+    return case
+
+
+def test_a_diameter_that_was_cut_stays_possible_while_a_later_order_is_on_its_way() -> None:
+    case = cut_while_fitting("14.48")
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
+    assert isinstance(case.order, ev.Begin)
     assert not is_another(case.state, with_diameter("14.48"))
+
+
+def test_another_arming_leaves_nothing_of_the_one_that_was_cut() -> None:
+    case = fitting(cut_while_fitting("14.48"), "19.05")
+    assert not is_another(case.state, with_diameter("19.05"))
+    assert is_another(case.state, with_diameter("14.48"))
+
+
+def test_once_it_is_proved_which_diameter_it_has_the_other_one_is_no_longer_possible() -> None:
+    case = cut_while_fitting("14.48")
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(ev.LinkUp(with_diameter("14.48")), 3)
+    case.read(STANDING, None, "0")
+    assert case.state.sight is Sight.SEEING
+    assert is_another(case.state, with_diameter("26.59"))
+
+
+@pytest.mark.parametrize("way", ["refused", "preempted"])
+def test_a_release_that_was_cut_has_changed_nothing(way: str) -> None:
+    case = Case().observing()
+    before = case.state.ours
+    case.feed(ev.ReleaseOrdered(case.by()))
+    case.failed() if way == "refused" else case.feed(ev.PumpStopOrdered(case.by()))
+    assert (case.state.ours, case.state.cut) == (before, None)
+
+
+@pytest.mark.shows("S6")
+def test_only_an_arming_is_taken_to_have_cleared_the_counter() -> None:
+    """Its serial number says that it is ours; a mark that reads differently does not say that it counted from zero."""
+    case = Case(who=replace(WHO, serial="4711")).running(60)
+    before = case.state.volumes
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(ev.LinkUp(with_diameter("26.590", case.state.ours)), 60)
+    case.read(INFUSING, RATE, before.counted + Ml("0.5"), dt=0)
+    assert case.state.sight is Sight.SEEING
+    assert case.state.volumes.high == before.high + Ml("0.51")

@@ -175,3 +175,22 @@ def test_out_of_sight_a_rate_beyond_the_limits_is_told_to_be_out_of_sight() -> N
     case.feed(ev.LinkDown("no reply"))
     case.feed(ev.RateOrdered(case.by(), MlPerHour(400), ev.Confirm(MlPerHour(400))))
     assert refused(case)[0] == "link_lost"
+
+
+# --- a stop that many ask for -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.shows("S5")
+def test_of_a_stop_ordered_over_and_over_the_last_thirty_two_are_answered() -> None:
+    case = Case().running(9)
+    asked = [case.by() for _ in range(33)]
+    for by in asked[:32]:
+        case.feed(ev.PauseOrdered(by))
+        assert "failed" not in {answer.state for answer in case.got(ev.Answer)}
+    case.feed(ev.PauseOrdered(asked[32]))
+    (given_up,) = (answer for answer in case.got(ev.Answer) if answer.state == "failed")
+    assert (given_up.request, given_up.reason) == (asked[0].request, "preempted")
+    case.halted()
+    assert [answer.request for answer in case.got(ev.Answer) if answer.state == "done"] == [
+        by.request for by in asked[1:]
+    ]

@@ -177,8 +177,10 @@ def test_what_may_still_be_given_in_a_pause_is_not_missing() -> None:
 @pytest.mark.shows("S10")
 def test_a_last_bit_that_was_never_started_is_not_missed_after_a_crash() -> None:
     """So little was missing that the dose is complete: no pause is left to resume."""
-    case = Case().starting()
+    case = Case().paused()
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm()))
     case.feed(ev.Restarted(rebooted=False), 1)
+    assert case.phase is Phase.RECOVERING
     counted = PLAN.volume - Ml("0.3")
     case.state = replace(case.state, volumes=replace(case.state.volumes, counted=counted))
     case.feed(ev.LinkUp(case.state.ours), 1)
