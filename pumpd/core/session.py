@@ -161,7 +161,7 @@ def decide(state: State, event: ev.Event, now: float) -> Decision:
     if turn.state.phase not in targets:
         raise IllegalTransition(f"{type(event).__name__}: {state.phase.value} -> {turn.state.phase.value}")
     if _shows_differently(state, turn.state, now):
-        turn.become(revision=state.revision + 1)
+        turn.become(revision=turn.state.revision + 1)
     return Decision(turn.state, tuple(turn.effects), wake_at(turn))
 
 

@@ -119,3 +119,18 @@ def test_the_board_comes_back_in_its_order_without_what_is_over() -> None:
     rows.append(row(7, ALARM_OVER, json.dumps({"alarm_id": "id-2"})))
     over = acked.clear("volumes_apart", "pump", Moment(3.0, "t3"))
     assert recall(rows).board.alarms == over.alarms
+
+
+def test_recalled_from_its_plan_on_a_second_session_counts_its_revisions_on() -> None:
+    """The rows before the plan are not read after a crash; a display that looked before it must not look up to date."""
+    case = eventful()
+    case.feed(ev.StopOrdered(case.by()))
+    case.halted()
+    case.done()
+    case.feed(ev.EndOrdered(case.by()))
+    before = len(case.log)
+    case.feed(ev.PlanOrdered(case.by(), "s-2", case.plan, case.rules, case.before()))
+    assert case.answer.state == "done", case.answer
+    case.read(STANDING, None)
+    recalled = recall(rows_of(case)[before:])
+    assert recalled.state == case.state
