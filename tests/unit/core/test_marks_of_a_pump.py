@@ -163,13 +163,15 @@ def test_another_arming_leaves_nothing_of_the_one_that_was_cut() -> None:
     assert is_another(case.state, with_diameter("14.48"))
 
 
-def test_once_it_is_proved_which_diameter_it_has_the_other_one_is_no_longer_possible() -> None:
+@pytest.mark.parametrize(("proved", "other"), [("14.48", "26.59"), ("26.59", "14.48")])
+def test_once_it_is_proved_which_diameter_it_has_the_other_one_is_no_longer_possible(proved: str, other: str) -> None:
     case = cut_while_fitting("14.48")
+    counted = case.state.volumes.last_count if proved == "26.59" else Ml(0)
     case.feed(ev.LinkDown("no reply"))
-    case.feed(ev.LinkUp(with_diameter("14.48")), 3)
-    case.read(STANDING, None, "0")
+    case.feed(ev.LinkUp(with_diameter(proved)), 3)
+    case.read(STANDING, None, counted)
     assert case.state.sight is Sight.SEEING
-    assert is_another(case.state, with_diameter("26.59"))
+    assert is_another(case.state, with_diameter(other))
 
 
 @pytest.mark.parametrize("way", ["refused", "preempted"])

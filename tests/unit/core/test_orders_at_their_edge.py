@@ -13,7 +13,7 @@ from pumpd.core.turn import Turn
 from pumpd.driver import Identity
 from pumpd.units import Ml, MlPerHour
 from tests.unit.core.test_intake import LAST, intake
-from tests.unit.core.world import FITTED, INFUSING, PLAN, RATE, STANDING, SYRINGE, Case
+from tests.unit.core.world import DOWN_STEPS, FITTED, INFUSING, PLAN, RATE, SOFTLY, STANDING, SYRINGE, Case, plan
 
 ANOTHER = Identity("NE1000", "V1.0", fingerprint=(("address", "00"), ("diameter", "26.59")))
 
@@ -175,6 +175,21 @@ def test_out_of_sight_a_rate_beyond_the_limits_is_told_to_be_out_of_sight() -> N
     case.feed(ev.LinkDown("no reply"))
     case.feed(ev.RateOrdered(case.by(), MlPerHour(400), ev.Confirm(MlPerHour(400))))
     assert refused(case)[0] == "link_lost"
+
+
+@pytest.mark.shows("S2")
+@pytest.mark.parametrize(("rate", "confirm", "raises"), [("50", None, True), ("25.2", None, False), ("50", "50", True)])
+def test_a_lower_rate_that_takes_the_place_of_a_still_lower_step_is_a_raise(
+    rate: str, confirm: str | None, raises: bool
+) -> None:
+    """73.5 mL/h now, and 25.2 mL/h in some minutes: 50 mL/h for the rest gives more then."""
+    case = Case(plan=plan(portions=DOWN_STEPS)).running(9)
+    confirmed = None if confirm is None else ev.Confirm(MlPerHour(confirm))
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(rate), confirmed, SOFTLY))
+    if raises and confirm is None:
+        assert refused(case)[0] == "not_confirmed"
+    else:
+        assert [order.raises for order in case.got(ev.SetRate)] == [raises]
 
 
 # --- a stop that many ask for -----------------------------------------------------------------------------------------
