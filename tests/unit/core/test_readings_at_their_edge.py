@@ -171,6 +171,32 @@ def test_what_may_still_be_given_in_a_pause_is_not_missing() -> None:
     assert not case.raised
 
 
+@pytest.mark.shows("S6", "raised:infusing_against_plan")
+def test_a_paused_pump_found_moving_is_told_by_its_motion() -> None:
+    case = Case().paused()
+    case.read(INFUSING, RATE, case.state.volumes.counted + Ml("0.5"))
+    assert case.halts
+    assert alarm(case, "infusing_against_plan") == {"motion": "infusing", "phase": "paused"}
+
+
+@pytest.mark.shows("S6")
+def test_a_pump_that_moves_between_the_looks_at_its_end_is_told_each_time() -> None:
+    case = Case().running(30)
+    case.feed(ev.StopOrdered(case.by()))
+    case.halted()
+    for _ in range(2):
+        case.read(STANDING, None, case.state.volumes.counted + Ml("0.5"))
+        assert case.phase is Phase.ENDING
+        assert alarm(case, "infusing_against_plan") == {"given_ml": "0.500", "phase": "ending"}
+
+
+def test_what_an_armed_pump_counts_before_its_start_unarms_it_and_was_given_to_nobody() -> None:
+    case = Case().armed()
+    case.read(STANDING, RATE, "0.5")
+    assert case.phase is Phase.PLANNED
+    assert case.raised == {"unarmed"}
+
+
 # --- after a crash ----------------------------------------------------------------------------------------------------
 
 
