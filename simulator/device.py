@@ -249,7 +249,8 @@ class Device:
             return {"ok": False, "error": f"{name}: the pump refuses: {refusal.code}"}
         self._panel.notice()
         if name in UNDO and "for_s" in request:
-            self._later(self._sim_s + request["for_s"], UNDO[name])
+            undo = {**UNDO[name], **({"name": request["name"]} if "name" in request else {})}
+            self._later(self._sim_s + request["for_s"], undo)
         return {"ok": True, **(answer or {})}
 
     def _later(self, sim_s: float, request: dict[str, Any]) -> None:

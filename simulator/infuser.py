@@ -16,11 +16,12 @@ from typing import Any, Literal
 from simulator.battery import Battery
 from simulator.motions import Motions
 from simulator.pump import FAULT, Drivable, Halt, Refused
-from simulator.requests import Action, Value
+from simulator.requests import FOR, Action, Value
 from simulator.troubles import RULES, Board, Rule, Trouble
+from simulator.volumetric import Volumetric
 
 AtLimit = Literal["stop", "kvo", "continue"]
-WIRE, KEYPAD, POWER = "wire", "keypad", "power return"
+WIRE, KEYPAD, POWER, GRAVITY = "wire", "keypad", "power return", "gravity"
 KEY_STEP = 0.10  # invented: one press of rate up or down changes the rate by a tenth
 KEPT = 5000  # happenings that are remembered
 LEAST_STEP_S = 1e-6  # time goes on even where a threshold is a rounding error away
@@ -119,6 +120,7 @@ class Infuser:
         self._left_ml = math.inf  # what the motion may still give: limit or bolus
         self._before_bolus: tuple[Doing, str] = (Doing.HELD, WIRE)  # and who gave that motion its rate
         self._resumes = False
+        self._gravity = False
         self._note("power-on")
 
     # -- what a mouth reads
@@ -140,11 +142,12 @@ class Infuser:
 
     @property
     def time_left_s(self) -> float | None:
-        """How long until the limit, or without one until the container is empty, at the set rate; None at rate 0."""
+        """How long until the limit, or without one until the container is empty, at the set rate; None: unknown."""
         if not self.rate_ml_h:
             return None
-        left_ml = self.body.left_ml if self.limit_left_ml is None else self.limit_left_ml
-        return left_ml / self.rate_ml_h * 3600
+        if self.limit_left_ml is not None:
+            return self.limit_left_ml / self.rate_ml_h * 3600
+        return self.body.left_ml / self.rate_ml_h * 3600 if self.body.senses_end else None
 
     @property
     def pressure_mmhg(self) -> float:
@@ -342,17 +345,27 @@ class Infuser:
             self.alarm_over(trouble)
 
     def notice(self) -> None:
-        """Look around: mains, battery, container, and how near the end is."""
+        """Look around: mains, battery, container, door, and how near the end is."""
+        self._book_gravity()
         if not self.powered:
             return
         manners, battery, body = self.manners, self.battery, self.body
         self._stands(Trouble.MAINS_LOST, not battery.on_mains)
         self._stands(Trouble.BATTERY_LOW, battery.left_s <= manners.battery_low_s)
         self._stands(Trouble.BATTERY_EMPTY, not battery.on_mains and battery.left_s <= manners.battery_empty_s)
-        self._stands(Trouble.EMPTY, body.left_ml <= NEAR_ML)
-        self._stands(Trouble.NEAR_EMPTY, NEAR_ML < body.left_ml <= manners.near_empty_ml + NEAR_ML)
+        if body.senses_end:
+            self._stands(Trouble.EMPTY, body.left_ml <= NEAR_ML)
+            self._stands(Trouble.NEAR_EMPTY, NEAR_ML < body.left_ml <= manners.near_empty_ml + NEAR_ML)
+        if isinstance(body, Volumetric):
+            self._stands(Trouble.DOOR, body.door_open)
+            self._stands(Trouble.FREE_FLOW, body.free_flowing)
         self._stands(Trouble.NEAR_END, self._near_end())
         self._stands(Trouble.KVO, self.doing is Doing.KVO)
+
+    def _book_gravity(self) -> None:
+        if self.body.free_flowing and not self._gravity:
+            self.motions.begin(GRAVITY, self.body.flow_ml_h, math.inf, goes_on=False)
+        self._gravity = self.body.free_flowing
 
     def _near_end(self) -> bool:
         if self.doing is not Doing.RUNNING or self.limit_left_ml is None:
@@ -402,7 +415,7 @@ class Infuser:
                 if trouble in self.manners.rules and not self.board.has(trouble):
                     until = min(until, self.battery.left_s - least_s)
         if self.body.turning:
-            if self._warns(Trouble.NEAR_EMPTY, self.manners.near_empty_ml):
+            if self.body.senses_end and self._warns(Trouble.NEAR_EMPTY, self.manners.near_empty_ml):
                 until = min(until, self.body.until_left(self.manners.near_empty_ml))
             left_ml = self.limit_left_ml
             if left_ml and self.doing is Doing.RUNNING and self._warns(Trouble.NEAR_END, self.manners.near_end_s):
@@ -573,13 +586,21 @@ class Infuser:
             self._infuse(POWER)
 
     def meddle(self, request: Mapping[str, Any]) -> None:
-        """Carry out `alarm` or `alarm_over`."""
-        trouble = Trouble(request["name"])
-        if request["do"] == "alarm":
-            if self.board.force(trouble):
-                self._alarmed(trouble)
-        elif self.board.unforce(trouble):
-            self._note("alarm-over", FAULT, trouble)
+        """Carry out one of `actions`."""
+        do, body = request["do"], self.body
+        if do == "alarm":
+            if self.board.force(Trouble(request["name"])):
+                self._alarmed(Trouble(request["name"]))
+        elif do == "alarm_over":
+            if self.board.unforce(Trouble(request["name"])):
+                self._note("alarm-over", FAULT, Trouble(request["name"]))
+        elif isinstance(body, Volumetric):
+            if do == "air":
+                body.put_air(request["ml"])
+            elif do == "door":
+                body.open_door(request["state"] == "open")
+            else:
+                body.free_flow(request["state"] == "on")
 
     def _note(self, what: str, author: str = POWER, trouble: Trouble | None = None, value: float = 0.0) -> None:
         self.logged += 1
@@ -593,6 +614,7 @@ HALTS = {
     Halt.AIR: Trouble.AIR,
     Halt.EMPTY: Trouble.EMPTY,
     Halt.DOOR: Trouble.DOOR,
+    Halt.DROPS: Trouble.DROPS,
 }
 KEYS: dict[str, Callable[[Infuser], None]] = {
     "run": Infuser._key_run,
@@ -608,7 +630,15 @@ KEYS: dict[str, Callable[[Infuser], None]] = {
 }
 
 
-def actions(rules: Mapping[Trouble, Rule] = RULES) -> dict[str, Action]:
+def actions(rules: Mapping[Trouble, Rule] = RULES, *, volumetric: bool = False) -> dict[str, Action]:
     """The back-door actions of a pump with this face, beside those that every pump has."""
     name = {"name": Value("an alarm", choices=tuple(rules))}
-    return {"alarm": Action(name), "alarm_over": Action(name)}
+    any_pump = {"alarm": Action(name, FOR), "alarm_over": Action(name)}
+    if not volumetric:
+        return any_pump
+    return any_pump | {
+        "occlude": Action(may={"where": Value("a place", choices=("downstream", "upstream")), **FOR}),
+        "air": Action({"ml": Value("a volume in mL, 0 to take it away")}),
+        "door": Action({"state": Value("a state", choices=("open", "closed"))}, FOR),
+        "free_flow": Action({"state": Value("a state", choices=("on", "off"))}, FOR),
+    }

@@ -50,6 +50,17 @@ def model_named(name: str, seed: int) -> Model:
     raise ValueError(f"model {name!r}: expected ideal or typical")
 
 
+def line_pressure(model: Model, now_mmhg: float, flow_ml_h: float, dt: float, *, closed: bool) -> float:
+    """Pressure in the line after `dt` seconds of one flow."""
+    compliance, resistance = model.compliance_ml_mmhg, model.resistance_mmhg_h_ml
+    if closed:
+        return now_mmhg + flow_ml_h * dt / SECONDS_PER_HOUR / compliance
+    if resistance == 0:
+        return 0.0
+    rest = flow_ml_h * resistance
+    return rest + (now_mmhg - rest) * math.exp(-dt / (resistance * compliance * SECONDS_PER_HOUR))
+
+
 class Body:
     """Motor, syringe and line.
 
@@ -75,6 +86,8 @@ class Body:
         self.true_diameter_mm = true_diameter_mm
         self.set_diameter_mm = DIAMETER_MM  # of the syringe that the pump takes it for
         self.alarm_mmhg = alarm_mmhg
+        self.senses_end = True
+        self.free_flowing = False
         self.plunger_ml = 0.0
         self.pressure_mmhg = 0.0
         self.occluded = False
@@ -226,7 +239,7 @@ class Body:
     def _pass(self, dt: float) -> None:
         """Let `dt` seconds pass in which nothing changes but by time."""
         flow_ml_h = self.flow_ml_h
-        self._settle_line(flow_ml_h, dt)
+        self.pressure_mmhg = line_pressure(self.model, self.pressure_mmhg, flow_ml_h, dt, closed=self.occluded)
         self.plunger_ml += flow_ml_h * dt / SECONDS_PER_HOUR
         if not self.turning:
             return
@@ -237,18 +250,6 @@ class Body:
         self.moved_ml += travel_ml
         self._left_ml -= travel_ml
         self._slack_ml = max(self._slack_ml - travel_ml, 0.0)
-
-    def _settle_line(self, flow_ml_h: float, dt: float) -> None:
-        compliance = self.model.compliance_ml_mmhg
-        resistance = self.model.resistance_mmhg_h_ml
-        if self.occluded:
-            self.pressure_mmhg += flow_ml_h * dt / SECONDS_PER_HOUR / compliance
-        elif resistance == 0:
-            self.pressure_mmhg = 0.0
-        else:
-            rest = flow_ml_h * resistance
-            decay = math.exp(-dt / (resistance * compliance * SECONDS_PER_HOUR))
-            self.pressure_mmhg = rest + (self.pressure_mmhg - rest) * decay
 
     def occlude(self, where: str = "downstream") -> None:
         """Close the line; a syringe has nothing upstream."""

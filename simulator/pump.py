@@ -34,6 +34,7 @@ class Halt(Enum):
     AIR = "air"
     EMPTY = "empty"
     DOOR = "door"
+    DROPS = "drops"  # a drop sensor has waited long enough
 
 
 class Plant(Protocol):
@@ -79,6 +80,11 @@ class Drivable(Plant, Protocol):
     alarm_mmhg: float | None
     halt: Halt | None
     moved_ml: float  # what the pump believes it moved; whoever counts it sets it back to 0
+    senses_end: bool  # whether the pump knows how much is left in its container
+
+    @property
+    def free_flowing(self) -> bool:
+        """Whether fluid can run past the pump by gravity."""
 
     def infuse(self, rate_ml_h: float, limit_ml: float = math.inf) -> None:
         """Turn the motor until it has counted `limit_ml` more."""

@@ -72,6 +72,9 @@ ACTIONS: dict[str, Action] = {  # what every pump takes; `press` with the keys o
 }
 UNDO = {
     "occlude": {"do": "release"},
+    "alarm": {"do": "alarm_over"},  # of the same name
+    "door": {"do": "door", "state": "closed"},
+    "free_flow": {"do": "free_flow", "state": "off"},
     "power_off": {"do": "power_on"},
     "mute": {"do": "unmute"},
     "disconnect": {"do": "reconnect"},
