@@ -65,7 +65,8 @@ def list_families() -> None:
     for family in FAMILIES.values():
         print(f"{family.name}  {family.description}")
         for option in family.options:
-            print(f"    --{option.flag}  {option.words}")
+            default = "" if option.default is None else f" [{option.default}]"
+            print(f"    --{option.flag}  {option.words}{default}")
 
 
 @app.command

@@ -69,6 +69,7 @@ class Scenario:
 
 def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FAMILY) -> Scenario:
     """Read a scenario for a family from TOML text. BadRequest names the source, the step and the key."""
+    kind = family_named(family)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
@@ -90,7 +91,7 @@ def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FA
         tuple(sorted(steps, key=lambda step: float(step["at_s"]))),
         zero,
         str(raw.get("description", "")),
-        _invented(raw["invented"], source, family_named(family)) if "invented" in raw else None,
+        _invented(raw["invented"], source, kind) if "invented" in raw else None,
     )
 
 

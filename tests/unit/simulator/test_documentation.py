@@ -1,23 +1,40 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from simulator.cli import PumpOptions
 from simulator.families import FAMILIES
-from simulator.families.newera_invented import Invented
-from simulator.families.newera_panel import KEYS
-from simulator.family import Option
+from simulator.family import Family, Option
 from simulator.faults import KINDS
+from simulator.infuser import KEYS, actions
 from simulator.requests import ACTIONS
 
 TEXT = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
-
 OPTIONS = [option for family in FAMILIES.values() for option in family.options]
+ALL_ACTIONS = {*ACTIONS, *actions(volumetric=True), *(name for family in FAMILIES.values() for name in family.actions)}
+SWITCHES = [
+    pytest.param(family, switch, id=f"{family.name} {switch.name}")
+    for family in FAMILIES.values()
+    for switch in dataclasses.fields(family.invented)
+]
 
 
-@pytest.mark.parametrize("name", [*ACTIONS, *KINDS, *(field.name for field in dataclasses.fields(Invented))])
-def test_every_action_fault_and_invented_switch_is_documented(name: str) -> None:
+def section(heading: str) -> str:
+    """What stands under a heading of the third order."""
+    found = re.search(rf"^### {re.escape(heading)}\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {heading}"
+    return found[1]
+
+
+def keys_in(text: str) -> str:
+    found = re.search(r"^Keys: (.*?\.)", text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("name", sorted({*ALL_ACTIONS, *KINDS}))
+def test_every_action_and_fault_is_documented(name: str) -> None:
     assert f"`{name}`" in TEXT
 
 
@@ -28,16 +45,19 @@ def test_every_option_is_documented(field: str) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
 def test_every_option_of_a_family_is_documented(option: Option) -> None:
-    assert f"`--{option.flag} " in TEXT
+    assert f"`--{option.flag} " in section("The families")
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_is_documented(key: str) -> None:
-    assert key in TEXT.split("`press` |")[1].split("\n")[0]
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_every_family_and_its_keys_are_documented(family: Family) -> None:
+    assert f"| {family.name}: " in section("The families")
+    own = section(family.name)
+    told = keys_in(own) + (keys_in(section("The pumps of clinics")) if set(family.keys) & {*KEYS} == {*KEYS} else "")
+    assert [key for key in family.keys if not re.search(rf"\b{key}\b", told)] == []
 
 
-@pytest.mark.parametrize("switch", dataclasses.fields(Invented), ids=lambda field: field.name)
-def test_the_documented_default_is_the_real_one(switch: "dataclasses.Field[object]") -> None:
+@pytest.mark.parametrize(("family", "switch"), SWITCHES)
+def test_the_documented_default_is_the_real_one(family: Family, switch: "dataclasses.Field[object]") -> None:
     default = switch.default
     shown = str(default).lower() if isinstance(default, bool) else f"{default:g}" if default == 0.0 else default
-    assert f"| `{switch.name}` | {shown} |" in TEXT
+    assert f"| `{switch.name}` | {shown} |" in section(family.name)
