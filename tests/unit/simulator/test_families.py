@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import simulator.families
 from simulator.cli import own_settings
 from simulator.device import Device
 from simulator.families import FAMILIES, family_named
@@ -20,6 +23,7 @@ from simulator.scenario import Scenario, actions_of, check, parse_scenario
 from tests.unit.simulator.toy_family import FAMILY as TOY
 from tests.unit.simulator.toy_family import registered
 
+ROOM = Path(simulator.families.__file__).parent
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 SAMPLES: dict[str, Any] = {
     "ml_h": 20.0, "fill_ml": 30.0, "kind": "drop", "for_s": 1.0, "ml": 1.0, "delay_s": 0.1, "probability": 0.5
@@ -138,6 +142,19 @@ def test_what_another_family_has_is_refused_in_words(family: Family) -> None:
     if family.invented is not AnyInvented:
         with pytest.raises(ValueError, match=f"invented for another family; expected {family.name}'s"):
             Device(family.name, invented=Foreign())
+
+
+@EVERY
+def test_its_modules_know_no_other_family(family: Family) -> None:
+    for module in ROOM.glob(f"{family.name}*.py"):
+        imported = re.findall(r"simulator\.families\.(\w+)", module.read_text(encoding="utf-8"))
+        assert [name for name in imported if not name.startswith(family.name)] == [], module.name
+        assert "from simulator.families import" not in module.read_text(encoding="utf-8"), module.name
+
+
+def test_every_module_belongs_to_a_family() -> None:
+    strangers = [path.name for path in ROOM.glob("*.py") if not path.name.startswith(("__", *FAMILIES))]
+    assert strangers == []
 
 
 def test_an_action_of_another_family_is_named_as_such() -> None:
