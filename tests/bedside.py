@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from drivers.newera import DRIVER
 from pumpd.bedside.bed import REACTION_S
 from pumpd.bedside.budget import Budget
 from pumpd.bedside.desk import CHECKLIST, Proposal, Site
@@ -35,6 +34,7 @@ from pumpd.records.logbook import Logbook
 from pumpd.records.patients import Patients
 from pumpd.testing import MemoryPort, VirtualClock
 from simulator.device import Device
+from tests.families import KINDS
 
 PATIENT = "p-1"
 PLAN = {
@@ -156,13 +156,14 @@ class Room:
 
 
 class Bedside:
-    """One bed with its simulated pump, and a nurse."""
+    """One bed with its simulated pump, and a nurse. `address`, `mode` and `watchdog_s` are a New Era's only."""
 
     def __init__(
         self,
         room: Room,
         name: str = "one",
         *,
+        family: str = "newera",
         speed: float = 1.0,
         address: int = 0,
         mode: str = "safe",
@@ -174,17 +175,21 @@ class Bedside:
         **device_options: Any,
     ) -> None:
         self.room, self.name = room, name
-        self.device = device or Device(address=address, mode=mode, speed=speed, watchdog_s=watchdog_s, **device_options)
+        self.kind = kind = KINDS[family]
+        options, settings = {**kind.options, **device_options}, dict(kind.settings)
+        if family == "newera":
+            options |= {"address": address, "mode": mode, "watchdog_s": watchdog_s}
+            settings |= {"address": address, "mode": mode}
+            if mode == "safe":
+                settings["watchdog_s"] = watchdog_s
+        self.device = device or Device(kind.family, speed=speed, **options)
         self.port = MemoryPort(self.device)
-        settings: dict[str, object] = {"address": address, "mode": mode}
-        if mode == "safe":
-            settings["watchdog_s"] = watchdog_s
-        pump = DRIVER.open(settings)
+        pump = kind.driver.open(settings)
         poll_s = max(0.1, pump.capabilities.poll_s / speed) * speed
         self.site = Site(
             pump=pump,
             drugs=dict(load_drug_library(share_file("drug-library.toml")).drugs),
-            syringes=load_syringes(share_file("syringes.toml")),
+            syringes=(*load_syringes(share_file("syringes.toml")), *kind.syringes),
             simulated=True,
             auto_restore=auto_restore,
             keypad_lock=False,
@@ -194,7 +199,7 @@ class Bedside:
             max_rate=None,
             serial_number=serial_number,
         )
-        self.setup = Setup(name, f"{name}-pump", "newera", self.site, speed)
+        self.setup = Setup(name, f"{name}-pump", kind.family, self.site, speed)
         self.ward = Ward(self.setup, room.house, self.port.open)
         self.task: asyncio.Task[None] | None = None
         room.beds[name] = self
@@ -286,7 +291,7 @@ class Bedside:
 
     async def planned(self, **changes: Any) -> dict[str, Any]:
         """Plan the usual session."""
-        return await self.order("session.plan", **{**PLAN, **changes})
+        return await self.order("session.plan", **{**PLAN, "container": dict(self.kind.container), **changes})
 
     async def armed(self, **changes: Any) -> dict[str, Any]:
         """Plan and arm."""

@@ -6,20 +6,20 @@ import asyncio
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
-import tests.bedside
 from pumpd.core.catalogue import CATALOGUE
-from pumpd.driver import BadSetting, Pump
+from pumpd.driver import BadSetting
 from pumpd.registry import find_drivers
 from tests.bedside import Bedside, Room, ward
 from tests.docs.drip import DripDevice
+from tests.families import KINDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "write-a-driver.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -36,25 +36,14 @@ def page_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[di
         sys.modules.pop(name, None)
 
 
-class WithoutSettings:
-    """The bedside helper hands on New Era settings, which this driver refuses."""
-
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
-
-    def open(self, settings: Mapping[str, object]) -> Pump:
-        pump: Pump = self._driver.open({})
-        return pump
-
-
 @pytest.fixture
 def drip(page_modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> DripDevice:
-    monkeypatch.setattr(tests.bedside, "DRIVER", WithoutSettings(page_modules["drip_pump"].DRIVER))
+    monkeypatch.setitem(KINDS, "drip", replace(KINDS["newera"], driver=page_modules["drip_pump"].DRIVER))
     return DripDevice()
 
 
 def at_the_bed(device: DripDevice) -> Bedside:
-    return Bedside(Room(), device=device)  # type: ignore[arg-type]  # any peer serves
+    return Bedside(Room(), family="drip", device=device)  # type: ignore[arg-type]  # any peer serves
 
 
 def test_the_page_holds_a_driver_and_its_tests() -> None:
