@@ -35,7 +35,7 @@ class Trace:
         self._lost = 0
         self._thread: threading.Thread | None = None
 
-    def note(self, words: str) -> None:
+    def remark(self, words: str) -> None:
         """What is no byte: the port was opened, lost, closed."""
         self._add(f"# {words}")
 
@@ -58,7 +58,7 @@ class Trace:
         if self._thread is None:
             self._thread = threading.Thread(target=self._write, name=f"wire log {self._path.name}", daemon=True)
             self._thread.start()
-            self.note(f"begun {self._wall()}")
+            self.remark(f"begun {self._wall()}")
         if self._lost and not self._lines.full():
             lost, self._lost = self._lost, 0
             self._add(f"# {lost} lines are missing here: the disk did not keep up")
@@ -94,11 +94,11 @@ def traced(open_pipe: OpenPipe, trace: Trace) -> OpenPipe:
             receive(data)
 
         def vanished(reason: str) -> None:
-            trace.note(f"lost: {reason}")
+            trace.remark(f"lost: {reason}")
             lost(reason)
 
         pipe = await open_pipe(heard, vanished)
-        trace.note("opened")
+        trace.remark("opened")
         return TracedPipe(pipe, trace)
 
     return opened
@@ -118,7 +118,7 @@ class TracedPipe:
     def close(self) -> None:
         """Close the port; the log stays open for its next opening."""
         self._pipe.close()
-        self._trace.note("closed")
+        self._trace.remark("closed")
 
 
 def _put(file: TextIO, text: str) -> int:

@@ -12,8 +12,6 @@ from pumpd.driver import Identity
 from pumpd.units import Ml, MlPerHour
 from tests.unit.core.world import INFUSING, MINIMUM, RATE, STANDING, Case
 
-pytestmark = pytest.mark.shows("S15")
-
 
 def lost(case: Case) -> Case:
     case.feed(ev.LinkDown("no reply"), 2)
@@ -41,6 +39,7 @@ def told(case: Case) -> dict[str, str]:
 # --- who has to be proved ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S15")
 def test_a_pump_that_is_ending_is_proved_as_in_the_midst_of_the_session() -> None:
     case = Case().running(30)
     case.feed(ev.StopOrdered(case.by()))
@@ -51,6 +50,7 @@ def test_a_pump_that_is_ending_is_proved_as_in_the_midst_of_the_session() -> Non
     assert case.state.sight is Sight.SEEING
 
 
+@pytest.mark.shows("S15")
 def test_lost_in_its_first_arming_it_is_told_why_nobody_can_be_proved() -> None:
     case = Case().planned()
     case.feed(ev.ArmOrdered(case.by(), "p-1", (), "ok"))
@@ -60,6 +60,7 @@ def test_lost_in_its_first_arming_it_is_told_why_nobody_can_be_proved() -> None:
     assert told(case) == {"difference": "it was lost while it was being armed for the first time"}
 
 
+@pytest.mark.shows("S15")
 def test_a_pump_lost_while_the_program_came_back_is_missed_as_one_that_may_infuse() -> None:
     case = Case().running(30)
     case.feed(ev.Restarted(False), 1)
@@ -69,6 +70,7 @@ def test_a_pump_lost_while_the_program_came_back_is_missed_as_one_that_may_infus
     assert answers(case).state.sight is Sight.VERIFYING
 
 
+@pytest.mark.shows("S15")
 def test_without_a_session_whoever_answers_is_seen() -> None:
     case = Case().connected()
     answers(lost(case), version="V1.0")
@@ -76,6 +78,7 @@ def test_without_a_session_whoever_answers_is_seen() -> None:
     assert not case.raised
 
 
+@pytest.mark.shows("S15")
 def test_a_dose_being_taken_out_after_the_session_was_given_up_is_proved() -> None:
     """The limit of the aborted session is on its way still: its pump has to be the one."""
     case = Case().armed()
@@ -90,6 +93,7 @@ def test_a_dose_being_taken_out_after_the_session_was_given_up_is_proved() -> No
 # --- after the end ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize("phase", [Phase.ENDED, Phase.ABORTED])
 def test_another_pump_after_the_end_is_let_go_and_minded_by_nobody(phase: Phase) -> None:
     case = ended(Case().observing(), phase)
@@ -100,6 +104,7 @@ def test_another_pump_after_the_end_is_let_go_and_minded_by_nobody(phase: Phase)
     assert case.raised == {"infusing_after_release"}
 
 
+@pytest.mark.shows("S15")
 @pytest.mark.parametrize("phase", [Phase.ENDED, Phase.ABORTED])
 def test_our_pump_after_the_end_is_minded_still(phase: Phase) -> None:
     case = ended(Case().observing(), phase)
@@ -130,6 +135,7 @@ def unarmed(case: Case) -> Case:
     return case
 
 
+@pytest.mark.shows("S15")
 def test_another_pump_in_place_of_the_armed_one_is_nobodys() -> None:
     case = answers(unarmed(Case().armed()), version="V1.0")
     assert case.state.sight is Sight.SEEING
@@ -140,6 +146,7 @@ def test_another_pump_in_place_of_the_armed_one_is_nobodys() -> None:
     assert not case.halts
 
 
+@pytest.mark.shows("S15")
 def test_our_pump_whose_rate_was_dialled_while_nobody_looked_is_ours() -> None:
     case = answers(unarmed(Case().armed()), rate=MlPerHour(7))
     assert case.state.ours is not None
@@ -148,6 +155,7 @@ def test_our_pump_whose_rate_was_dialled_while_nobody_looked_is_ours() -> None:
     assert isinstance(case.order, ev.Tighten)
 
 
+@pytest.mark.shows("S15")
 def test_our_pump_back_after_its_arming_was_undone_is_said_to_be_unarmed_once() -> None:
     case = unarmed(Case().armed())
     case.effects.clear()
@@ -155,6 +163,7 @@ def test_our_pump_back_after_its_arming_was_undone_is_said_to_be_unarmed_once() 
     assert case.raised == set()
 
 
+@pytest.mark.shows("S15")
 def test_an_armed_pump_found_to_be_another_in_sight_is_unarmed_with_its_reason() -> None:
     case = answers(Case().armed(), version="V1.0")
     (alarm,) = case.got(ev.Raise)
@@ -162,6 +171,7 @@ def test_an_armed_pump_found_to_be_another_in_sight_is_unarmed_with_its_reason()
     assert case.phase is Phase.PLANNED
 
 
+@pytest.mark.shows("S15")
 def test_what_was_being_set_in_our_pump_is_not_waited_for_from_another() -> None:
     case = Case().armed()
     case.read(STANDING, "12")
