@@ -32,6 +32,18 @@ class Battery:
         """How long it would still carry the pump; infinite for a pump without one, which never runs low."""
         return self._left_s if self._capacity_s else math.inf
 
+    @property
+    def idle(self) -> bool:
+        """Whether its charge stays as it is."""
+        return self.on_mains and self._left_s >= self._capacity_s
+
+    def until_left(self, left_s: float) -> float:
+        """Seconds until its charge passes through this, down or up; infinite when it goes the other way or nowhere."""
+        away_s = self.left_s - left_s
+        if self.on_mains:
+            return -away_s * RECHARGE_TIMES if away_s <= 0 else math.inf
+        return away_s if away_s > 0 else math.inf
+
     def until_empty(self) -> float:
         """Seconds until it lets the pump down; infinite on mains."""
         return math.inf if self.on_mains else self._left_s

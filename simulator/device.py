@@ -131,7 +131,7 @@ class Device:
             self._sim_s += dt
             self._panel.advance(dt)
             self._battery.advance(dt)
-            if not self._battery.on_mains:
+            if not self._battery.idle:
                 self._panel.notice()
 
     def _happen(self) -> None:

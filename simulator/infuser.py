@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from simulator.battery import Battery
 from simulator.motions import Motions
@@ -407,13 +407,12 @@ class Infuser:
         until = math.inf if self._until_s is None else self._until_s - self.time_s
         if self._may_remind():
             until = min(until, self._acted_s + self.manners.reminder_s - self.time_s)
-        if not self.battery.on_mains:
-            for trouble, least_s in (
-                (Trouble.BATTERY_LOW, self.manners.battery_low_s),
-                (Trouble.BATTERY_EMPTY, self.manners.battery_empty_s),
-            ):
-                if trouble in self.manners.rules and not self.board.has(trouble):
-                    until = min(until, self.battery.left_s - least_s)
+        if not self.battery.idle:
+            until = min(
+                until,
+                self.battery.until_left(self.manners.battery_low_s) + LEAST_STEP_S,
+                self.battery.until_left(self.manners.battery_empty_s) + LEAST_STEP_S,
+            )
         if self.body.turning:
             if self.body.senses_end and self._warns(Trouble.NEAR_EMPTY, self.manners.near_empty_ml):
                 until = min(until, self.body.until_left(self.manners.near_empty_ml))
@@ -530,6 +529,12 @@ class Infuser:
             raise Refused("keypad locked")
         self.set_rate(ml_h, KEYPAD)
 
+    def _dial_limit(self, ml: float, at_limit: AtLimit | None) -> None:
+        self._touched()
+        if self.locked:
+            raise Refused("keypad locked")
+        self.set_limit(ml or None, at_limit, KEYPAD)
+
     def _key_run(self) -> None:
         self.wake(KEYPAD)
         self.start(KEYPAD)
@@ -594,6 +599,8 @@ class Infuser:
         elif do == "alarm_over":
             if self.board.unforce(Trouble(request["name"])):
                 self._note("alarm-over", FAULT, Trouble(request["name"]))
+        elif do == "set_limit":
+            self._dial_limit(request["ml"], request.get("at_limit"))
         elif isinstance(body, Volumetric):
             if do == "air":
                 body.put_air(request["ml"])
@@ -633,7 +640,12 @@ KEYS: dict[str, Callable[[Infuser], None]] = {
 def actions(rules: Mapping[Trouble, Rule] = RULES, *, volumetric: bool = False) -> dict[str, Action]:
     """The back-door actions of a pump with this face, beside those that every pump has."""
     name = {"name": Value("an alarm", choices=tuple(rules))}
-    any_pump = {"alarm": Action(name, FOR), "alarm_over": Action(name)}
+    ends = {"at_limit": Value("what follows the limit", choices=get_args(AtLimit))}
+    any_pump = {
+        "alarm": Action(name, FOR),
+        "alarm_over": Action(name),
+        "set_limit": Action({"ml": Value("a volume in mL, 0 for no limit")}, ends),
+    }
     if not volumetric:
         return any_pump
     return any_pump | {

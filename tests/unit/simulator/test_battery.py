@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +59,19 @@ def test_the_charge_stays_between_empty_and_full(stretches: list[tuple[bool, flo
 def test_a_battery_cannot_last_less_than_nothing() -> None:
     with pytest.raises(ValueError, match="expected 0"):
         Battery(-1.0)
+
+
+@pytest.mark.parametrize("on_mains", [True, False])
+@pytest.mark.parametrize("level_s", [60.0, 150.0, 299.0])
+def test_it_foretells_when_its_charge_passes_a_level(on_mains: bool, level_s: float) -> None:
+    battery = Battery(5.0)
+    battery.on_mains = False
+    battery.advance(150.0)
+    battery.on_mains = on_mains
+    until = battery.until_left(level_s)
+    if on_mains == (level_s >= 150.0):
+        battery.advance(until)
+        assert battery.left_s == pytest.approx(level_s)
+    else:
+        assert until == math.inf
+    assert Battery(0.0).until_left(level_s) == math.inf

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from simulator.device import Device
 from simulator.families.newera import safe_packet
+from simulator.infuser import KEYS
+from tests.unit.simulator.toy_family import registered
 
 COMMANDS = [
     b"\r",
@@ -41,10 +43,10 @@ acts = st.lists(
 
 
 def play(
-    acts: list[tuple[float, Any]], *, speed: float, start: float, step: float | None
+    acts: list[tuple[float, Any]], *, speed: float, start: float, step: float | None, family: str = "newera"
 ) -> tuple[bytes, dict[str, Any]]:
     """Run the acts; between them look at the device only when it asks to, and every `step` seconds too."""
-    device = Device(speed=speed, model="typical", fill_ml=20)
+    device = Device(family, speed=speed, model="typical", fill_ml=20)
     at = start
     device.advance(at)
     said = b""
@@ -78,6 +80,47 @@ def test_how_often_one_looks_changes_nothing(acts: list[tuple[float, Any]], spee
     for name in ("plunger_ml", "patient_ml", "infused_ml", "pressure_mmhg"):
         assert often[name] == pytest.approx(once[name], abs=1e-4), name
     assert (often["state"], often["alarm"]) == (once["state"], once["alarm"])
+
+
+CLINICAL_LINES = [b"start\n", b"stop\n", b"rate 60\n", b"rate 300\n", b"limit 2\n", b"limit\n", b"told\n"]
+CLINICAL: list[dict[str, Any]] = [
+    *({"do": "press", "key": key} for key in KEYS),
+    {"do": "occlude", "for_s": 30},
+    {"do": "stall"},
+    {"do": "alarm", "name": "drive_disengaged", "for_s": 11},
+    {"do": "power_off", "for_s": 700.3},
+    {"do": "power_off"},
+    {"do": "reboot"},
+    {"do": "run_away", "ml_h": 90},
+    {"do": "new_syringe", "fill_ml": 5},
+]
+BAGS: list[dict[str, Any]] = [
+    *CLINICAL,
+    {"do": "occlude", "where": "upstream", "for_s": 30},
+    {"do": "air", "ml": 0.5},
+    {"do": "air", "ml": 0},
+    {"do": "door", "state": "open", "for_s": 4.4},
+    {"do": "free_flow", "state": "on", "for_s": 3.3},
+]
+
+
+@pytest.mark.parametrize(("family", "requests"), [("toy", CLINICAL), ("toybag", BAGS)])
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), speed=st.sampled_from([1.0, 7.0, 60.0]), start=st.sampled_from([0.0, 1234.567]))
+def test_nor_does_it_with_the_pumps_of_clinics(
+    family: str, requests: list[dict[str, Any]], data: st.DataObject, speed: float, start: float
+) -> None:
+    what = st.one_of(st.sampled_from(CLINICAL_LINES), st.sampled_from(requests))
+    acts = data.draw(st.lists(st.tuples(st.floats(0.0, 40.0), what), max_size=25))
+    with registered():
+        said_once, once = play(acts, speed=speed, start=start, step=None, family=family)
+        said_often, often = play(acts, speed=speed, start=start, step=1.7, family=family)
+    assert said_often == said_once
+    for name in ("plunger_ml", "patient_ml", "infused_ml", "pressure_mmhg", "left_ml"):
+        assert often[name] == pytest.approx(once[name], abs=1e-4), name
+    for name in ("state", "alarms", "key_events", "powered"):
+        assert often[name] == once[name], name
+    assert sum(often["plunger_ml_by"].values()) == pytest.approx(often["plunger_ml"], abs=1e-9)
 
 
 def test_truth_holds_the_named_figures() -> None:

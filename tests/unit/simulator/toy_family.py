@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from simulator.battery import Battery
@@ -13,6 +14,7 @@ from simulator.family import TRUE_DIAMETER, AnyInvented, Family, Option, Setup, 
 from simulator.infuser import KEYS, Infuser, Manners, actions
 from simulator.physics import Body, model_named
 from simulator.pump import Refused
+from simulator.volumetric import Tubing, Volumetric, volumetric_model
 
 ALARM_MMHG = 500.0
 MANNERS = Manners(near_end_s=180.0, near_empty_ml=2.0, kvo_s=3600.0, reminder_s=120.0, kvo_ml_h=0.5)
@@ -64,6 +66,13 @@ def _build(setup: Setup) -> tuple[Infuser, ToyMouth]:
     return face, ToyMouth(face)
 
 
+def _build_with_bag(setup: Setup) -> tuple[Infuser, ToyMouth]:
+    model = volumetric_model(setup.model, setup.seed)
+    body = Volumetric(model, fill_ml=setup.fill_ml, alarm_mmhg=ALARM_MMHG, tubing=Tubing(clamps_itself=False))
+    face = Infuser(body, setup.battery, replace(MANNERS, at_limit="kvo", kvo_s=71.9))
+    return face, ToyMouth(face)
+
+
 FAMILY = Family(
     name="toy",
     description="a toy",
@@ -75,17 +84,27 @@ FAMILY = Family(
     options=(TRUE_DIAMETER, Option("serial", "serial", "T-1", "its serial number")),
     actions=actions(),
     fill_ml=50.0,
-    battery_min=60.0,
+    battery_min=47.3,
+)
+BAG = replace(
+    FAMILY,
+    name="toybag",
+    build=_build_with_bag,
+    options=(),
+    actions=actions(volumetric=True),
+    kinds=("volumetric",),
+    fill_ml=20.0,
 )
 
 
 @contextmanager
 def registered() -> Iterator[None]:
-    FAMILIES[FAMILY.name] = FAMILY
+    FAMILIES.update({family.name: family for family in (FAMILY, BAG)})
     try:
         yield
     finally:
-        del FAMILIES[FAMILY.name]
+        for family in (FAMILY, BAG):
+            del FAMILIES[family.name]
 
 
 def infuser(manners: Manners = MANNERS, *, fill_ml: float = 50.0, battery_min: float = 60.0) -> Infuser:
