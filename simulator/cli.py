@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import signal
@@ -17,10 +18,11 @@ from simulator.control import ControlServer, ask
 from simulator.device import Device
 from simulator.families import FAMILIES, family_named
 from simulator.family import Family
+from simulator.line import Line
 from simulator.replay import Exchange, Replay, read_log
 from simulator.requests import BadRequest
 from simulator.scenario import Scenario, load_scenario
-from simulator.serve import Port, PtyPort, TcpPort
+from simulator.serve import FarEnd, Port, PtyPort, TcpPort
 
 app = App(
     name="pumpd-sim",
@@ -169,12 +171,16 @@ async def _serve(
     if not ptys and not tcps:
         raise BadRequest("nothing to serve: give --pty PATH or --tcp HOST:PORT")
     settings = own_settings(family_named(family), own)
+    on_one_line = by_address(settings)
     scenario = load_scenario(options.scenario, family) if options.scenario else None
-    ports: list[Port] = []
-    for path in ptys:
-        ports.append(PtyPort(_pump(family, options, settings, scenario, seed + len(ports)), path))
-    for address in tcps:
-        ports.append(TcpPort(_pump(family, options, settings, scenario, seed + len(ports)), *split_address(address)))
+    seeds = itertools.count(seed)
+
+    def far_end() -> FarEnd:
+        pumps = [_pump(family, options, own, scenario, next(seeds)) for own in on_one_line]
+        return pumps[0] if len(pumps) == 1 else Line(pumps)
+
+    ports: list[Port] = [PtyPort(far_end(), path) for path in ptys]
+    ports += [TcpPort(far_end(), *split_address(address)) for address in tcps]
     door = ControlServer(ports, *split_address(control)) if control else None
     print(f"SEED {seed}", file=sys.stderr, flush=True)
     return await _until_stopped(ports, door)
@@ -216,6 +222,16 @@ def own_settings(family: Family, own: Mapping[str, str]) -> dict[str, str]:
             known = ", ".join(f"--{flag}" for flag in names) or "none"
             raise BadRequest(f"--{flag}: a {family.name} pump has no such option; of its own it has {known}")
     return {names[flag]: text for flag, text in own.items()}
+
+
+def by_address(settings: Mapping[str, str]) -> list[dict[str, str]]:
+    """The settings of each pump on one line: `--address 1,2` is two. BadRequest for an address that comes twice."""
+    if "address" not in settings:
+        return [dict(settings)]
+    addresses = settings["address"].split(",")
+    if len(set(addresses)) < len(addresses):
+        raise BadRequest(f"address {settings['address']}: each pump on a line needs one of its own")
+    return [{**settings, "address": address} for address in addresses]
 
 
 def _pump(

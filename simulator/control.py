@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from simulator.device import Device
+from simulator.line import devices_of
 from simulator.serve import Port, PortError, swap
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -25,7 +25,7 @@ class ControlServer:
         self.port = port
         self._ports = list(ports)
         # A number means a pump, wherever its cable is swapped to.
-        self._pumps = [port.device for port in ports if isinstance(port.device, Device)]
+        self._pumps = [device for port in ports for device in devices_of(port.device)]
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -70,7 +70,7 @@ class ControlServer:
         if type(number) is not int or not 0 <= number < len(self._pumps):
             return {"ok": False, "error": f"pump = {number!r}: expected 0 to {len(self._pumps) - 1}"}
         pump = self._pumps[number]
-        port = next(port for port in self._ports if port.device is pump)
+        port = next(port for port in self._ports if pump in devices_of(port.device))
         port.poke()
         answer = pump.control(request)
         port.poke()

@@ -275,7 +275,7 @@ class Mouth:
         return ""
 
     def _network(self, kind: str) -> str:
-        raise Refused(NOT_NOW)  # two pumps on one cable are not simulated
+        raise Refused(NOT_NOW)  # the pump-to-pump cable is not simulated
 
     def _reset(self) -> str:
         self.panel.reset_system()
