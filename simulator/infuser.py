@@ -64,6 +64,7 @@ class Manners:
     counters_survive_power_cut: bool = True
     near_end_s: float = 0.0  # 0: no such warning
     near_empty_ml: float = 0.0  # 0: no such warning
+    near_empty_s: float = 0.0  # the same by time at the set rate; whichever comes first
     battery_low_s: float = 1800.0
     battery_empty_s: float = 180.0  # then the battery is told as empty, while it still lights the screen
     reminder_s: float = math.inf  # held for so long without a key or an order
@@ -78,7 +79,7 @@ class Happening:
 
     number: int
     time_s: float
-    what: str  # run stop rate limit bolus purge kvo standby clear key lock mute alarm alarm-over power-on power-off
+    what: str  # run stop rate limit time bolus purge kvo standby clear key lock mute alarm alarm-over power-..
     author: str
     trouble: Trouble | None
     infused_ml: float
@@ -106,6 +107,8 @@ class Infuser:
         self.infused_ml = 0.0
         self.bolus_ml = 0.0  # of the present or last bolus
         self.toward_limit_ml = 0.0
+        self.time_limit_s: float | None = None  # as set; None: none
+        self.toward_time_s = 0.0
         self.locked = False  # the keypad
         self.remote_only = False  # a host has taken the pump: run and stop at the keypad are an operator's intrusion
         self.key_events = 0
@@ -142,12 +145,20 @@ class Infuser:
 
     @property
     def time_left_s(self) -> float | None:
-        """How long until the limit, or without one until the container is empty, at the set rate; None: unknown."""
+        """How long until a limit, or without one until the container is empty, at the set rate; None: unknown."""
         if not self.rate_ml_h:
-            return None
+            return self.time_limit_left_s
+        limits = [self.time_limit_left_s] if self.time_limit_left_s is not None else []
         if self.limit_left_ml is not None:
-            return self.limit_left_ml / self.rate_ml_h * 3600
-        return self.body.left_ml / self.rate_ml_h * 3600 if self.body.senses_end else None
+            limits.append(self.limit_left_ml / self.rate_ml_h * 3600)
+        elif not limits and self.body.senses_end:
+            limits.append(self.body.left_ml / self.rate_ml_h * 3600)
+        return min(limits, default=None)
+
+    @property
+    def time_limit_left_s(self) -> float | None:
+        """What is left of the time that it may infuse; None without such a limit."""
+        return None if self.time_limit_s is None else max(self.time_limit_s - self.toward_time_s, 0.0)
 
     @property
     def pressure_mmhg(self) -> float:
@@ -212,9 +223,11 @@ class Infuser:
                 raise Refused(f"alarm {self.board.present[0]}")
             self._acknowledge()
         if self.manners.limit_restarts:
-            self.toward_limit_ml = 0.0
+            self.toward_limit_ml = self.toward_time_s = 0.0
         if self.limit_left_ml == 0:
             raise Refused("limit reached")
+        if self.time_limit_left_s == 0:
+            raise Refused("time over")
         self._acted_s = self.time_s
         self._infuse(author)
         self._note("run", author, value=self.rate_ml_h)
@@ -257,6 +270,14 @@ class Infuser:
         if self.doing is Doing.RUNNING:
             self._infuse(author)
         self._note("limit", author, value=ml or 0.0)
+
+    def set_time_limit(self, seconds: float | None, author: str = WIRE) -> None:
+        """Set how long it infuses from now on (None: no such limit); then it does what it does at the volume's end."""
+        if seconds is not None and not seconds > 0:
+            raise Refused("time out of range")
+        self._acted_s = self.time_s
+        self.time_limit_s, self.toward_time_s = seconds, 0.0
+        self._note("time", author, value=seconds or 0.0)
 
     def clear_infused(self, author: str = WIRE) -> None:
         """Zero the counter of what was infused; the limit is not touched."""
@@ -355,7 +376,7 @@ class Infuser:
         self._stands(Trouble.BATTERY_EMPTY, not battery.on_mains and battery.left_s <= manners.battery_empty_s)
         if body.senses_end:
             self._stands(Trouble.EMPTY, body.left_ml <= NEAR_ML)
-            self._stands(Trouble.NEAR_EMPTY, NEAR_ML < body.left_ml <= manners.near_empty_ml + NEAR_ML)
+            self._stands(Trouble.NEAR_EMPTY, NEAR_ML < body.left_ml <= self._near_empty_ml() + NEAR_ML)
         if isinstance(body, Volumetric):
             self._stands(Trouble.DOOR, body.door_open)
             self._stands(Trouble.FREE_FLOW, body.free_flowing)
@@ -372,6 +393,9 @@ class Infuser:
             return False
         return self.limit_left_ml <= self._near_end_ml() + NEAR_ML
 
+    def _near_empty_ml(self) -> float:
+        return max(self.manners.near_empty_ml, self.manners.near_empty_s * self.rate_ml_h / 3600)
+
     def _near_end_ml(self) -> float:
         return self.manners.near_end_s * self.rate_ml_h / 3600
 
@@ -386,6 +410,8 @@ class Infuser:
             self.time_s += passed
             if self.running:
                 self.running_s += passed
+            if self.doing is Doing.RUNNING:
+                self.toward_time_s += passed
             self._count()
             self.motions.moved(self.body.plunger_ml - before_ml)
             dt -= passed
@@ -413,9 +439,11 @@ class Infuser:
                 self.battery.until_left(self.manners.battery_low_s) + LEAST_STEP_S,
                 self.battery.until_left(self.manners.battery_empty_s) + LEAST_STEP_S,
             )
+        if self.doing is Doing.RUNNING and self.time_limit_left_s:
+            until = min(until, self.time_limit_left_s)
         if self.body.turning:
-            if self.body.senses_end and self._warns(Trouble.NEAR_EMPTY, self.manners.near_empty_ml):
-                until = min(until, self.body.until_left(self.manners.near_empty_ml))
+            if self.body.senses_end and self._warns(Trouble.NEAR_EMPTY, self._near_empty_ml()):
+                until = min(until, self.body.until_left(self._near_empty_ml()))
             left_ml = self.limit_left_ml
             if left_ml and self.doing is Doing.RUNNING and self._warns(Trouble.NEAR_END, self.manners.near_end_s):
                 until = min(until, self.body.until_counted(left_ml - self._near_end_ml()))
@@ -436,6 +464,10 @@ class Infuser:
             elif self.doing is Doing.STANDBY:
                 self.doing, self._acted_s = Doing.HELD, self.time_s
                 self.alarm(Trouble.STANDBY_OVER)
+        limit_s = math.inf if self.time_limit_s is None else self.time_limit_s
+        if self.doing is Doing.RUNNING and limit_s - LEAST_STEP_S <= self.toward_time_s < math.inf:
+            self.toward_time_s = math.inf  # it is over once
+            self._end(Trouble.TIME_OVER)
         if self._may_remind() and self.time_s >= self._acted_s + self.manners.reminder_s - LEAST_STEP_S:
             self.alarm(Trouble.REMINDER)
 
@@ -467,16 +499,21 @@ class Infuser:
             return
         if self.limit_ml is not None:
             self.toward_limit_ml = self.limit_ml  # without the rounding residue
+        self._end(Trouble.LIMIT)
+
+    def _end(self, trouble: Trouble) -> None:
+        """The infusion is over: stop, keep the vein open or go on, as set."""
         author = self.motions.last[-1].by
         if self.at_limit == "kvo" and self.kvo_ml_h > 0:
             self._move(Doing.KVO, min(self.kvo_ml_h, self.rate_ml_h), math.inf, author)
             self._until_s = None if self.manners.kvo_s == math.inf else self.time_s + self.manners.kvo_s
             self._note("kvo", FAULT)
         elif self.at_limit == "continue":
-            self._move(Doing.RUNNING, self.rate_ml_h, math.inf, author)
+            if not self.body.turning:
+                self._move(Doing.RUNNING, self.rate_ml_h, math.inf, author)
         else:
             self._hold("stop", FAULT)
-        self.alarm(Trouble.LIMIT)
+        self.alarm(trouble)
 
     # -- the motor
 
@@ -608,6 +645,8 @@ class Infuser:
                 body.open_door(request["state"] == "open")
             else:
                 body.free_flow(request["state"] == "on")
+        else:
+            raise Refused("a syringe pump has no such thing")
 
     def _note(self, what: str, author: str = POWER, trouble: Trouble | None = None, value: float = 0.0) -> None:
         self.logged += 1

@@ -41,6 +41,8 @@ class Trouble(StrEnum):
     REMINDER = "reminder"  # call back: it stands and nobody does anything
     OPERATOR = "operator_active"
     STANDBY_OVER = "standby_over"
+    PCA_BUTTON = "pca_button_missing"
+    PCA_LIMIT = "pca_hourly_limit"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ RULES: Mapping[Trouble, Rule] = {  # invented where a family's documents are sil
     Trouble.REMINDER: WARNS,
     Trouble.OPERATOR: WARNS,
     Trouble.STANDBY_OVER: WARNS,
+    Trouble.PCA_BUTTON: WARNS,
+    Trouble.PCA_LIMIT: WARNS,
 }
 
 

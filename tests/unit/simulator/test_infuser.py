@@ -71,6 +71,52 @@ def test_no_limit_means_none() -> None:
         face.start()
 
 
+@pytest.mark.parametrize("at_limit", ["stop", "kvo", "continue"])
+def test_its_time_is_over_as_its_volume_is(at_limit: str) -> None:
+    face = started(60.0, 10.0, manners=manners(at_limit=at_limit))
+    face.set_time_limit(90.0)
+    assert face.time_left_s == pytest.approx(90)
+    pass_time(face, 60, 7.0)
+    assert (face.doing, face.time_left_s, face.troubles) == (Doing.RUNNING, pytest.approx(30), ())
+    pass_time(face, 30.001)
+    ends = {"stop": Doing.HELD, "kvo": Doing.KVO, "continue": Doing.RUNNING}
+    assert face.doing is ends[at_limit]
+    assert face.infused_ml == pytest.approx(1.5, abs=1e-4)
+    assert Trouble.TIME_OVER in face.troubles
+    pass_time(face, 60)
+    assert face.infused_ml == pytest.approx({"stop": 1.5, "kvo": 1.5 + 0.5 / 60, "continue": 2.5}[at_limit], abs=1e-3)
+    if at_limit == "continue":
+        pass_time(face, 3600)
+        assert (face.limit_left_ml, Trouble.LIMIT in face.troubles) == (0, True)
+        return
+    if face.doing is Doing.KVO:
+        face.stop()
+    face.acknowledge()
+    with pytest.raises(Refused, match="time over"):
+        face.start()
+    face.set_time_limit(None)
+    face.start()
+    assert face.time_left_s == pytest.approx(510, abs=1)
+    with pytest.raises(Refused, match="time out of range"):
+        face.set_time_limit(0.0)
+
+
+def test_a_container_is_near_empty_by_volume_or_by_time() -> None:
+    face = started(60.0, manners=manners(near_empty_ml=2.0, near_empty_s=180.0))
+    pass_time(face, 3000 - 181)
+    assert Trouble.NEAR_EMPTY not in face.troubles
+    pass_time(face, 2)
+    assert Trouble.NEAR_EMPTY in face.troubles
+    face.set_rate(10.0)
+    pass_time(face, 1)
+    assert Trouble.NEAR_EMPTY not in face.troubles
+
+
+def test_a_syringe_pump_has_no_door() -> None:
+    with pytest.raises(Refused, match="no such thing"):
+        infuser().meddle({"do": "door", "state": "open"})
+
+
 def test_the_rate_is_changed_at_once_or_not_at_all() -> None:
     face = started(60.0)
     pass_time(face, 60)
