@@ -41,6 +41,8 @@ class Device:
     ) -> None:
         kind = family_named(family)
         _refuse(kind, speed, baud)
+        if scenario is not None and scenario.family not in (None, family):
+            raise ValueError(f"the scenario is written for {scenario.family}, and this pump is {family}")
         self.family = family
         self.speed = speed
         self.seed = seed

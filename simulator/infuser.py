@@ -362,7 +362,7 @@ class Infuser:
     def _stands(self, trouble: Trouble, cause: bool) -> None:
         if cause:
             self.alarm(trouble, caused=True)
-        else:
+        elif self.board.has(trouble):
             self.alarm_over(trouble)
 
     def notice(self) -> None:

@@ -19,6 +19,7 @@ from simulator.faults import Fault
 from simulator.requests import ACTIONS, Action, BadRequest, Value
 
 DEFAULT_FAMILY = "newera"
+KEYS = ("description", "family", "zero", "invented", "step")
 ZEROS = ("power-on", "first-run")
 
 
@@ -65,18 +66,26 @@ class Scenario:
     zero: str = "power-on"
     description: str = ""
     invented: AnyInvented | None = None  # None: as the family's documents are read by default
+    family: str | None = None  # whose words it speaks; None: a script without steps is anybody's
 
 
-def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FAMILY) -> Scenario:
-    """Read a scenario for a family from TOML text. BadRequest names the source, the step and the key."""
-    kind = family_named(family)
+def parse_scenario(text: str, source: str = "scenario", family: str | None = None) -> Scenario:
+    """Read a scenario for a family from TOML text. BadRequest names the source, the step and the key.
+
+    A script may name its family itself; without, it is read for the one that is given, or for New Era.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise BadRequest(f"{source}: not TOML: {problem}") from None
-    unknown = set(raw) - {"description", "zero", "invented", "step"}
+    unknown = set(raw) - {*KEYS}
     if unknown:
-        raise BadRequest(f"{source}: {sorted(unknown)[0]}: unknown key; known: description, zero, invented, step")
+        raise BadRequest(f"{source}: {sorted(unknown)[0]}: unknown key; known: {', '.join(KEYS)}")
+    if (own := raw.get("family", family or DEFAULT_FAMILY)) not in FAMILIES:
+        raise BadRequest(f"{source}: family = {own!r}: expected one of {', '.join(FAMILIES)}")
+    if family not in (None, own):
+        raise BadRequest(f"{source}: family = {own!r}: it is written for another family than {family}")
+    kind = FAMILIES[own]
     if (zero := raw.get("zero", "power-on")) not in ZEROS:
         raise BadRequest(f"{source}: zero = {zero!r}: expected one of {', '.join(ZEROS)}")
     steps = raw.get("step", [])
@@ -84,7 +93,7 @@ def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FA
         raise BadRequest(f"{source}: step: expected [[step]] tables")
     for number, step in enumerate(steps, 1):
         try:
-            check(step, family, timed=True)
+            check(step, kind.name, timed=True)
         except BadRequest as problem:
             raise BadRequest(f"{source}: step {number}: {problem}") from None
     return Scenario(
@@ -92,6 +101,7 @@ def parse_scenario(text: str, source: str = "scenario", family: str = DEFAULT_FA
         zero,
         str(raw.get("description", "")),
         _invented(raw["invented"], source, kind) if "invented" in raw else None,
+        kind.name,
     )
 
 
@@ -111,7 +121,7 @@ def _invented(table: object, source: str, family: Family) -> AnyInvented:
         raise BadRequest(f"{source}: [invented] {problem}") from None
 
 
-def load_scenario(path: str | Path, family: str = DEFAULT_FAMILY) -> Scenario:
+def load_scenario(path: str | Path, family: str | None = None) -> Scenario:
     """Read a scenario file for a family. BadRequest names the file, the step and the key."""
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -100,7 +100,8 @@ class Panel:
         """Nothing: mains, syringe and line show by what the motor does."""
 
     def meddle(self, request: Mapping[str, Any]) -> None:
-        """Nothing: the family has no back-door action of its own."""
+        """Refuse: the family has no back-door action of its own."""
+        raise Refused("it has no such thing")
 
     def told(self) -> dict[str, Any]:
         """What a person at the pump could read."""

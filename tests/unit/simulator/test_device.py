@@ -82,7 +82,7 @@ def test_how_often_one_looks_changes_nothing(acts: list[tuple[float, Any]], spee
     assert (often["state"], often["alarm"]) == (once["state"], once["alarm"])
 
 
-CLINICAL_LINES = [b"start\n", b"stop\n", b"rate 60\n", b"rate 300\n", b"limit 2\n", b"limit\n", b"told\n"]
+CLINICAL_WORDS = ["start", "stop", "rate 60", "rate 300", "limit 2", "limit", "time 50", "time", "told"]
 CLINICAL: list[dict[str, Any]] = [
     *({"do": "press", "key": key} for key in KEYS),
     {"do": "occlude", "for_s": 30},
@@ -110,7 +110,7 @@ BAGS: list[dict[str, Any]] = [
 def test_nor_does_it_with_the_pumps_of_clinics(
     family: str, requests: list[dict[str, Any]], data: st.DataObject, speed: float, start: float
 ) -> None:
-    what = st.one_of(st.sampled_from(CLINICAL_LINES), st.sampled_from(requests))
+    what = st.one_of(st.sampled_from([f"{words}\n".encode() for words in CLINICAL_WORDS]), st.sampled_from(requests))
     acts = data.draw(st.lists(st.tuples(st.floats(0.0, 40.0), what), max_size=25))
     with registered():
         said_once, once = play(acts, speed=speed, start=start, step=None, family=family)

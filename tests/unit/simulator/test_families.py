@@ -181,9 +181,16 @@ def test_a_script_is_read_for_its_family() -> None:
         assert pump.truth()["alarms"] == []
         with pytest.raises(BadRequest, match=r"\[invented\] purge_is_counted: unknown key; known: reply_delay_s"):
             parse_scenario("[invented]\npurge_is_counted = true", "ward.toml", "toy")
-        with pytest.raises(ValueError, match="family 'acme': expected one of newera"):
-            parse_scenario("", "ward.toml", "acme")
-    assert Scenario().invented is None
+        own = parse_scenario("family = 'toy'\n" + text, "ward.toml")
+        assert own == script
+        with pytest.raises(BadRequest, match="family = 'toy': it is written for another family than newera"):
+            parse_scenario("family = 'toy'", "ward.toml", "newera")
+        with pytest.raises(ValueError, match="the scenario is written for toy, and this pump is newera"):
+            Device(scenario=own)
+    for text, family in (("family = 'acme'", None), ("", "acme")):
+        with pytest.raises(BadRequest, match=r"ward.toml: family = 'acme': expected one of newera"):
+            parse_scenario(text, "ward.toml", family)
+    assert Device(scenario=Scenario()).truth()["state"] == "S"
 
 
 def test_options_are_read_and_refused_in_words() -> None:

@@ -103,7 +103,7 @@ STEP = "[[step]]\nat_s = 1\n"
     [
         ("[[step", "ward.toml: not TOML"),
         ("zero = 'noon'", "ward.toml: zero = 'noon': expected one of power-on, first-run"),
-        ("sped = 2", "ward.toml: sped: unknown key; known: description, zero, invented, step"),
+        ("sped = 2", "ward.toml: sped: unknown key; known: description, family, zero, invented, step"),
         ("step = 3", r"ward.toml: step: expected \[\[step\]\] tables"),
         ("[[step]]\ndo = 'stall'", "ward.toml: step 1: stall: at_s is missing, expected session seconds"),
         (STEP, "ward.toml: step 1: do = None: expected one of press"),

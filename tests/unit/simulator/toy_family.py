@@ -37,6 +37,8 @@ class ToyMouth:
                 self.face.set_rate(float(number))
             elif word == "limit":
                 self.face.set_limit(float(number) if number else None)
+            elif word == "time":
+                self.face.set_time_limit(float(number) if number else None)
             elif word == "start":
                 self.face.start()
             elif word == "stop":
