@@ -217,6 +217,16 @@ def test_the_list_names_each_family_and_its_options() -> None:
         assert all(f"--{option.flag}" in listed.stdout for option in family.options)
 
 
+@EVERY
+def test_it_can_be_served(family: Family) -> None:
+    command = [sys.executable, "-m", "simulator.cli", "serve", family.name, "--tcp", "127.0.0.1:0", "--seed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        assert served.stdout.readline().startswith("READY socket://127.0.0.1:")
+        served.terminate()
+    assert served.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
