@@ -177,6 +177,18 @@ def test_out_of_sight_a_rate_beyond_the_limits_is_told_to_be_out_of_sight() -> N
     assert refused(case)[0] == "link_lost"
 
 
+def test_out_of_sight_a_session_that_has_taken_far_too_long_is_told_to_be_out_of_sight() -> None:
+    case = Case().running(9)
+    late = 8 * 3600.0
+    case.state = replace(case.state, elapsed=late, run_since=case.now, plan=PLAN.fallen_behind(late, Ml("0.1")))
+    lower = ev.RateOrdered(case.by(), MlPerHour(45), None)
+    case.feed(lower)
+    assert refused(case)[0] == "limit"
+    case.feed(ev.LinkDown("no reply"))
+    case.feed(lower)
+    assert refused(case)[0] == "link_lost"
+
+
 @pytest.mark.shows("S2")
 @pytest.mark.parametrize(("rate", "confirm", "raises"), [("50", None, True), ("25.2", None, False), ("50", "50", True)])
 def test_a_lower_rate_that_takes_the_place_of_a_still_lower_step_is_a_raise(
