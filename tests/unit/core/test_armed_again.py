@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pumpd.core import events as ev
-from pumpd.core.state import Phase, Sight, State
+from pumpd.core.state import Phase, Sight
 from pumpd.driver import PumpReport
 from pumpd.units import Ml
 from tests.unit.core.world import FITTED, STANDING, SYRINGE, Case
@@ -143,8 +143,10 @@ def test_a_pump_is_in_our_hands_from_its_arming_to_the_end_or_the_release() -> N
     assert not case.state.in_our_hands
 
 
-def test_a_bed_begins_blind_and_trusts_nothing() -> None:
-    state = State()
-    assert (state.phase, state.sight, state.revision) == (Phase.IDLE, Sight.BLIND, 0)
-    assert not state.limit_covers
-    assert not state.rebooted
+def test_a_bed_trusts_nothing_before_it_was_told() -> None:
+    case = Case()
+    case.feed(ev.Tick())
+    assert (case.phase, case.state.sight, case.state.revision) == (Phase.IDLE, Sight.BLIND, 0)
+    assert not case.connected().state.rebooted
+    assert not Case().planned().state.limit_covers, "nothing is loaded yet"
+    assert Case().running().state.limit_covers
