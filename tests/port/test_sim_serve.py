@@ -18,6 +18,7 @@ import pytest
 import serial
 
 from simulator.control import ControlServer
+from simulator.families import FAMILIES
 from simulator.serve import PortError
 
 PATIENCE_S = 20.0  # a loaded machine may take this long; nothing here waits longer than it must
@@ -300,7 +301,7 @@ def test_the_control_client_prints_the_answer(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["serve", "newera"], "nothing to serve: give --pty PATH or --tcp HOST:PORT"),
-        (["serve", "acme", "--pty", "{dir}/p"], "family 'acme': expected one of newera"),
+        (["serve", "acme", "--pty", "{dir}/p"], f"family 'acme': expected one of {', '.join(FAMILIES)}"),
         (["serve", "newera", "--tcp", "nowhere"], "'nowhere': expected HOST:PORT"),
         (["serve", "newera", "--pty", "{dir}/no/p"], "does not exist"),
         (["serve", "newera", "--pty", "{dir}/p", "--speed", "60", "--baud", "9600"], "cannot be accelerated"),

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.device import Device
+from simulator.families import FAMILIES
 from simulator.families.newera import safe_packet
 from simulator.infuser import KEYS
 from tests.unit.simulator.toy_family import registered
@@ -160,7 +161,7 @@ def test_a_wrong_syringe_is_invisible_to_the_counter() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"family": "acme"}, "family 'acme': expected one of newera"),
+        ({"family": "acme"}, f"family 'acme': expected one of {', '.join(FAMILIES)}"),
         ({"address": 100}, "address 100: expected 0 to 99"),
         ({"mode": "fast"}, "mode 'fast': expected basic or safe"),
         ({"speed": 0}, "speed 0: expected a number above 0"),
