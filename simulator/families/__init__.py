@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simulator.families import alaris, newera
+from simulator.families import alaris, bbraun, newera
 from simulator.family import Family
 
-FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (newera, alaris)}
+FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (alaris, bbraun, newera)}
 
 
 def family_named(name: str) -> Family:

@@ -188,7 +188,7 @@ def test_a_script_is_read_for_its_family() -> None:
         with pytest.raises(ValueError, match="the scenario is written for toy, and this pump is newera"):
             Device(scenario=own)
     for text, family in (("family = 'acme'", None), ("", "acme")):
-        with pytest.raises(BadRequest, match=r"ward.toml: family = 'acme': expected one of newera"):
+        with pytest.raises(BadRequest, match=r"ward.toml: family = 'acme': expected one of"):
             parse_scenario(text, "ward.toml", family)
     assert Device(scenario=Scenario()).truth()["state"] == "S"
 
@@ -206,7 +206,7 @@ def test_options_are_read_and_refused_in_words() -> None:
 
 def test_a_family_is_found_by_its_name() -> None:
     assert family_named("newera") is FAMILIES["newera"]
-    with pytest.raises(ValueError, match="family 'acme': expected one of newera"):
+    with pytest.raises(ValueError, match="family 'acme': expected one of"):
         family_named("acme")
 
 
@@ -230,7 +230,7 @@ def test_it_can_be_served(family: Family) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["acme", "--tcp", "127.0.0.1:0"], "family 'acme': expected one of newera"),
+        (["acme", "--tcp", "127.0.0.1:0"], "family 'acme': expected one of"),
         (["newera", "--tcp", "127.0.0.1:0", "--hat-size", "7"], "--hat-size: a newera pump has no such option"),
         (["newera", "--tcp", "127.0.0.1:0", "--watchdog", "256"], "watchdog 256 s: expected 1 to 255"),
         (["newera", "--tcp", "127.0.0.1:0", "--true-diameter", "wide"], "true diameter wide mm: expected 0.1 to 80"),
