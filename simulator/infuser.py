@@ -125,6 +125,7 @@ class Infuser:
         self._resumes = False
         self._gravity = False
         self._note("power-on")
+        self.notice()
 
     # -- what a mouth reads
 
@@ -624,6 +625,7 @@ class Infuser:
         if not self.manners.counters_survive_power_cut:
             self.infused_ml = self.running_s = 0.0
         self._note("power-on", POWER)
+        self.notice()
         if self._resumes and self.limit_left_ml != 0:
             self._infuse(POWER)
 

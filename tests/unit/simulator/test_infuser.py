@@ -112,6 +112,15 @@ def test_a_container_is_near_empty_by_volume_or_by_time() -> None:
     assert Trouble.NEAR_EMPTY not in face.troubles
 
 
+def test_it_looks_around_as_it_is_switched_on() -> None:
+    assert infuser(battery_min=10.0).troubles == (Trouble.BATTERY_LOW,)
+    face = infuser(fill_ml=1.0)
+    assert face.troubles == (Trouble.NEAR_EMPTY,)
+    face.power_off()
+    face.power_on()
+    assert face.troubles == (Trouble.NEAR_EMPTY,)
+
+
 def test_a_syringe_pump_has_no_door() -> None:
     with pytest.raises(Refused, match="no such thing"):
         infuser().meddle({"do": "door", "state": "open"})
