@@ -206,7 +206,8 @@ class Mouth:
     # -- what it tells
 
     def _ident(self, data: bytes, at: float) -> bytes:
-        return IDENT.pack(self.identity, PROTOCOL_VERSION, self._software, int(self._clock_s + self.panel.time_s))
+        clock = int(self._clock_s + self.panel.time_s) & NA4
+        return IDENT.pack(self.identity, PROTOCOL_VERSION, self._software, clock)
 
     def _status(self, data: bytes, at: float) -> bytes:
         return told.status(self.panel, self.mode, operating=at < self._keypad_until)
@@ -225,6 +226,9 @@ class Mouth:
             self.address = letter
         if mode in (Mode.DOCUMENTATION, Mode.MONITOR):
             self._fall_back()
+        elif mode != NA1:
+            self.panel.alarm_over(Trouble.COMMUNICATION)
+            self.panel.alarm_over(Trouble.RATE_INVALID)
         if mode != NA1:
             self._take_mode(Mode(mode))
         return b""

@@ -55,9 +55,9 @@ def begun(units: float, most: int) -> int:
     return min(math.ceil(units - NEAR), most)
 
 
-def hundredths(figure: float) -> int:
-    """In units of 0.01."""
-    return round(figure * 100)
+def hundredths(figure: float, most: int = NA4 - 1) -> int:
+    """In units of 0.01, as far as the field reaches."""
+    return round(min(figure * 100, most))
 
 
 def minutes(seconds: float) -> int:

@@ -30,6 +30,7 @@ class Invented(AnyInvented):
     loss_stops: bool = False  # False: delivery goes on at the last rate
     keeps_address_after_loss: bool = True  # it goes on to answer to its letter
     leaving_raises_rate_invalid: bool = True  # back in local mode with a rate that is not 0: alarm bit 9
+    link_alarms_hold: bool = True  # bits 9 and 14 stand until a start or a key; False: until a host has the pump again
     zero_and_zero: str = "left"  # local mode by itself at rate 0 and: no vtbd left; both "written" as 0; "never"
     keypad_holds_off_stop: bool = True  # for 2 s after a key a stop is refused as any write is
     stop_key_works_in_remote_only: bool = True  # False: it only raises alarm bit 16

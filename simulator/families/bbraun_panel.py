@@ -22,7 +22,7 @@ from simulator.infuser import KEYPAD, POWER, WIRE, AtLimit, Doing, Infuser, Mann
 from simulator.physics import Body
 from simulator.pump import Refused
 from simulator.requests import Action, Value
-from simulator.troubles import RULES, STOPS, WARNS, Trouble, rules
+from simulator.troubles import RULES, Rule, Trouble, rules
 from simulator.volumetric import Volumetric
 
 PRESSURE_STEPS = (1, 9)
@@ -149,6 +149,8 @@ class Orders:
 
 def manners(kind: Type, invented: Invented) -> Manners:
     """How such a pump behaves."""
+    link_lost = Rule(stops=invented.loss_stops, holds=invented.link_alarms_hold)
+    local_again = Rule(stops=False, holds=invented.link_alarms_hold)
     return Manners(
         rates_ml_h=kind.rates_ml_h,
         limits_ml=(0.1, kind.vtbd_ml),
@@ -160,7 +162,7 @@ def manners(kind: Type, invented: Invented) -> Manners:
         start_acknowledges=invented.start_acknowledges,
         near_empty_s=PRE_ALARM_MIN * 60.0,
         reminder_s=invented.reminder_s or math.inf,
-        rules=rules(*ALARMS, communication=STOPS if invented.loss_stops else WARNS),
+        rules=rules(*ALARMS, communication=link_lost, rate_invalid=local_again),
     )
 
 

@@ -205,7 +205,8 @@ def dose(panel: Panel) -> bytes:
     panel.requests &= ~Request.DOSE
     if given is None:
         return b"\xff" * DOSE.size
-    weight, concentration, rate = (hundredths(x) for x in (given.weight_kg, given.concentration, given.dose_rate))
+    weight = hundredths(given.weight_kg, NA2 - 1)  # in units of 10 g
+    concentration, rate = hundredths(given.concentration), hundredths(given.dose_rate)
     return DOSE.pack(weight, concentration, 0, rate, 0, NA4, NA4, NA1)
 
 

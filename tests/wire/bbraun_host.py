@@ -15,17 +15,21 @@ KEEP4, KEEP2 = 0xFFFFFFFF, 0xFFFF
 START, STOP = b"\x00\x01", b"\x00\x00"
 
 
+def table_entry(high: int) -> int:
+    entry = high << 8
+    for _ in range(8):
+        entry = (entry << 1) ^ (0x1021 if entry & 0x8000 else 0)
+    return entry & 0xFFFF
+
+
+TABLE = [table_entry(high) for high in range(256)]
+
+
 def table_crc(block: bytes) -> int:
     """As section A2 tells it: crc = ((crc << 8) | byte) xor table[crc >> 8], start FFFF, nothing appended."""
-    table = []
-    for high in range(256):
-        entry = high << 8
-        for _ in range(8):
-            entry = (entry << 1) ^ (0x1021 if entry & 0x8000 else 0)
-        table.append(entry & 0xFFFF)
     crc = 0xFFFF
     for byte in block:
-        crc = (((crc << 8) | byte) & 0xFFFF) ^ table[crc >> 8]
+        crc = (((crc << 8) | byte) & 0xFFFF) ^ TABLE[crc >> 8]
     return crc
 
 

@@ -4,12 +4,17 @@ The vectors are constructed ones; nobody has logged such a pump.
 """
 
 import json
+import math
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from simulator.device import Device
 from simulator.families.bbraun_frame import Nak, crc, unwrap, wrap
 from tests.wire.bbraun_host import IDENTITY, KEEP4, START, STOP, Braun, block_of, frame, pump, running, table_crc, taken
 from tests.wire.test_sim_newera import single_bytes, whole
@@ -251,6 +256,17 @@ def test_the_clock_is_set_only_while_it_stands() -> None:
     assert struct.unpack(">I", host.read_segment(0x01)[-4:]) == (1_700_000_010,)
 
 
+def test_no_figure_is_too_large_for_its_field() -> None:
+    host = pump()
+    host.take(clock=KEEP4 - 1)
+    host.control(do="run_away", ml_h=1e12)
+    host.control(do="dose", weight_kg=1e9, concentration=1e99, dose_rate=float("inf"))
+    host.keep(3)
+    assert struct.unpack(">I", host.read_segment(0x01)[-4:]) == (1,)
+    for segment in range(0x02, 0x0A):
+        assert host.read_segment(segment)
+
+
 @pytest.mark.parametrize("kind", ["202", "203", "1019", "1020", "1200", "1201"])
 def test_the_type_stands_in_the_identity(kind: str) -> None:
     host = pump(type_number=kind, serial=77, software="V2.30")
@@ -310,6 +326,19 @@ def test_what_the_loss_of_the_link_does(how: str, stops: bool) -> None:
     assert (14 in status.alarm_bits()) == (how != "fallback")
     assert (9 in status.alarm_bits()) == (how != "alarm")
     assert status.bits() & {1, 3} == ({3} if how == "alarm" else {1})
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_the_alarms_of_a_lost_link_stand_until_somebody_does_something(hold: bool) -> None:
+    host = running(invented={"link_alarms_hold": hold})
+    host.wait(5)
+    assert host.status().alarm_bits() == {9, 14}
+    assert host.take() == OK
+    assert host.status().alarm_bits() == ({9, 14} if hold else set())
+    assert (host.truth["infusing"], host.status().rate) == (True, 1000)
+    assert host.act(0, 0) == OK
+    assert host.act(0) == OK
+    assert host.status().alarms == 0
 
 
 @pytest.mark.parametrize("keeps", [False, True])
@@ -541,3 +570,62 @@ def test_any_bytes_at_all_leave_a_pump_that_answers() -> None:
         host.ask(b"\x7e")
         host.wait(0.31)
         assert host.say(0x01)[:1] == OK
+
+
+# -- time
+
+
+FRAMES = [
+    *(
+        frame(bytes.fromhex(block))
+        for block in ("0001", "4101", "4102", "41110001", "41110000", "41110501", "41110601")
+    ),
+    *HOST[CC : ORDER + 1],
+    HOST[RATE],
+    HOST[LEAVE],
+    frame(b"\x41\x12" + struct.pack(">IIHIHBH20s", 60000, 20, 0xFFFF, 60000, 10, 0xFF, 1, b"\xff" * 20)),
+    HOST[STATUS][:3],
+    b"\x7e",
+]
+REQUESTS: list[dict[str, Any]] = [
+    *({"do": "press", "key": key} for key in ("run", "stop", "mute", "bolus", "purge", "standby", "rate_up")),
+    {"do": "occlude", "for_s": 30},
+    {"do": "alarm", "name": "battery_low", "for_s": 4},
+    {"do": "new_syringe", "fill_ml": 1.0},
+    {"do": "power_off", "for_s": 400},
+    {"do": "reboot"},
+    {"do": "mute", "for_s": 1.1},
+    {"do": "fault", "kind": "drop", "probability": 0.1, "for_s": 9},
+]
+ACTS = st.lists(st.tuples(st.floats(0.0, 3.0), st.one_of(st.sampled_from(FRAMES), st.sampled_from(REQUESTS))))
+
+
+def play(acts: list[tuple[float, Any]], step: float, speed: float, start: float) -> tuple[bytes, dict[str, Any]]:
+    """Run the acts; look at the pump when it asks for it, and each `step` seconds too."""
+    device = Device("bbraun", speed=speed, model="typical", fill_ml=5.0, battery_min=10.0)
+    said, at = device.outgoing(start), start
+    for wait, act in [*acts, (30.0, b"\x7e")]:
+        end = at + wait
+        while at < end:
+            wake = device.next_wake(at)
+            at = min(end, at + step, end if wake is None else max(wake, math.nextafter(at, math.inf)))
+            said += device.outgoing(at)
+            wake = device.next_wake(at)
+            assert wake is None or wake > at, "the device would keep its server spinning"
+        if isinstance(act, bytes):
+            device.receive(act, at)
+        else:
+            device.control(act)
+        said += device.outgoing(at)
+    return said, device.truth()
+
+
+@settings(max_examples=100, deadline=None)
+@given(ACTS, st.sampled_from([1.0, 60.0]), st.sampled_from([0.0, 1e6]))
+def test_how_often_one_looks_changes_nothing(acts: list[tuple[float, Any]], speed: float, start: float) -> None:
+    said_once, once = play(acts, math.inf, speed, start)
+    said_often, often = play(acts, 0.37, speed, start)
+    assert len(said_often) == len(said_once)
+    for name in ("plunger_ml", "patient_ml", "infused_ml"):
+        assert often[name] == pytest.approx(once[name], abs=1e-3), name
+    assert (often["state"], often["alarms"], often["mode"]) == (once["state"], once["alarms"], once["mode"])
