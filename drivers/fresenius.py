@@ -29,6 +29,7 @@ from pumpd.driver import (
     Line,
     Motion,
     Pause,
+    Probe,
     Programme,
     Pump,
     PumpAlarm,
@@ -274,11 +275,15 @@ class FreseniusPump:
 # --- entry point ------------------------------------------------------------------------------------------------------
 
 
+HARMLESS = "a checked frame that opens a session with a base or a pump of this family; no other is known to take it"
+
+
 class FreseniusDriver:
     """Settings: `module`, 1 to 9, the place on the base; left out for a pump that stands alone."""
 
     name: str = "fresenius"
     line: Line = Line(19200, bytesize=7, parity="E")
+    probes: tuple[Probe, ...] = (Probe(40, HARMLESS), Probe(40, HARMLESS, (("module", 1),)))
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """Raise BadSetting for an unknown setting or value."""

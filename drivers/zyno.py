@@ -30,6 +30,7 @@ from pumpd.driver import (
     Line,
     Motion,
     Pause,
+    Probe,
     Programme,
     Pump,
     PumpReport,
@@ -238,11 +239,15 @@ def answers_record(question: bytes, frame: Frame) -> bool:
 # --- entry point ------------------------------------------------------------------------------------------------------
 
 
+HARMLESS = "questions between two control characters; a family that reads lines of text waits for an end of line"
+
+
 class ZynoDriver:
     """Settings: `check`, "sum" (default) or "xor" for pumps of platform H."""
 
     name: str = "zyno"
     line: Line = Line(9600)
+    probes: tuple[Probe, ...] = tuple(Probe(30, HARMLESS, (("check", check),)) for check in wire.CHECKS)
 
     def open(self, settings: Mapping[str, object]) -> Pump:
         """Raise BadSetting for an unknown setting or value."""

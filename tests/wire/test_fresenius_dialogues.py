@@ -461,6 +461,7 @@ def test_it_is_announced() -> None:
 
 def test_the_line_and_what_it_can() -> None:
     pump = DRIVER.open({})
+    assert [dict(probe.settings) for probe in DRIVER.probes] == [{}, {"module": 1}]
     able, line = pump.capabilities, DRIVER.line
     assert (line.baud, line.bytesize, line.parity, line.stopbits) == (19200, 7, "E", 1)
     assert (able.control, able.stop, able.clinical_use, able.watchdog_s) == (False, False, False, None)

@@ -387,6 +387,7 @@ def test_it_is_announced() -> None:
 
 def test_the_line_and_what_it_can() -> None:
     pump = DRIVER.open({})
+    assert [dict(probe.settings) for probe in DRIVER.probes] == [{"check": "sum"}, {"check": "xor"}]
     able = pump.capabilities
     assert (DRIVER.line.baud, DRIVER.line.bytesize, DRIVER.line.parity, DRIVER.line.stopbits) == (9600, 8, "N", 1)
     assert (able.control, able.stop, able.clinical_use, able.watchdog_s) == (False, True, False, None)
