@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from drivers import alaris, bbraun, newera
+from drivers import alaris, bbraun, harvard, newera
 from pumpd.driver import Driver
 from pumpd.library import Syringe
 from pumpd.units import Ml
@@ -35,6 +35,7 @@ BAG = {"kind": "bag", "make": "any", "size_ml": 100, "fill_ml": 50}
 
 KINDS: dict[str, Kind] = {
     "newera": Kind(newera.DRIVER, {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}),
+    "harvard": Kind(harvard.DRIVER, {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}),
     "alaris": Kind(alaris.DRIVER, FIFTY, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
     "perfusor": Kind(bbraun.DRIVER, FIFTY, {"model": "perfusor"}, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
     "infusomat": Kind(bbraun.DRIVER, BAG, {"model": "infusomat"}, options={"fill_ml": 50.0}),
