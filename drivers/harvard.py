@@ -22,6 +22,7 @@ from drivers.harvard_wire import (
     RATE_BANDS,
     RATE_RANGE,
     REACHED,
+    RUNNING_RATE,
     SMALLEST,
     STALLED,
     TARGET,
@@ -167,9 +168,11 @@ class HarvardPump:
         if version.get("Pump address", "").strip() not in ("", f"{self._address}", f"{self._address:02d}"):
             raise Refused(f"the pump says that its address is {version['Pump address']}, not {self._address}")
         model = yield from self._known("ver", ANYTHING)
-        diameter = yield from self._diameter()
-        rate = yield from self._rate()
-        target = yield from self._target()
+        diameter, rate, target = NOT_TOLD, None, None
+        with suppress(Refused):  # it shows another screen (section "Screens")
+            diameter = yield from self._diameter()
+            rate = yield from self._rate()
+            target = yield from self._target()
         counted = yield from self._counted()
         serial = version.get("Serial number")
         return Identity(
@@ -193,7 +196,7 @@ class HarvardPump:
             if attempt:
                 yield Pause(SETTLE_S)
             counted = yield from self._counted()
-            rate = yield from self._rate()
+            rate = yield from self._rate_on_any_screen()
             status = yield from self._status()
             seen = _disagreement(status, rate, counted)
             if not seen and status.motion is not None:
@@ -368,6 +371,19 @@ class HarvardPump:
     def _rate(self) -> Dialogue[MlPerHour]:
         return rate_of((yield from self._query("irate", RATE)))
 
+    def _rate_on_any_screen(self) -> Dialogue[MlPerHour | None]:
+        try:
+            return (yield from self._rate())
+        except Refused as refused:
+            other_screen = refused
+        try:
+            return rate_of((yield from self._query("crate", RUNNING_RATE)))
+        except Refused:
+            status = yield from self._agreed_status()
+            if status.motion is Motion.STANDING:
+                return None
+            raise other_screen from None
+
     def _target(self) -> Dialogue[Ml | None]:
         return volume_of((yield from self._query("tvolume", TARGET)))
 
@@ -509,15 +525,16 @@ def _trouble(status: Status) -> str | None:
     return WITHDRAW_LIMIT if status.prompt == WITHDRAW_LIMIT else None
 
 
-def _disagreement(status: Status, rate: MlPerHour, counted: Ml) -> str:
+def _disagreement(status: Status, rate: MlPerHour | None, counted: Ml) -> str:
     """In words, where the raw status does not bear out what was read just before it; empty when it does."""
     if status.motion is None:
         return f"prompt {status.prompt}, direction {status.direction}"
-    if status.motion is Motion.INFUSING and abs(status.rate.value - rate.value) > rate.value * APART_SHARE:
+    infusing = status.motion is Motion.INFUSING
+    if infusing and (rate is None or abs(status.rate.value - rate.value) > rate.value * APART_SHARE):
         return f"rate {rate}, status {status.rate}"
     given = status.volume.value - counted.value
     margin = last_digit(counted.value) * 2 + last_digit(status.volume.value) * 2
-    most = rate.over(APART_S).value if status.motion.moves else Decimal(0)
+    most = status.rate.over(APART_S).value if status.motion.moves else Decimal(0)
     if status.direction in "iI" and not -margin <= given <= most + margin:
         return f"volume {counted}, status {status.volume}"
     return ""

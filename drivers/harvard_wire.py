@@ -26,6 +26,7 @@ NUMBER = r"(\d{1,9}(?:\.\d{1,12})?)"
 VOLUME = re.compile(rf"{NUMBER} (ml|ul|nl|pl)")
 TARGET = re.compile(rf"{VOLUME.pattern}|Target volume not set\.?")
 RATE = re.compile(rf"{NUMBER} (ml|ul|nl|pl)/(hr|min|sec)")
+RUNNING_RATE = re.compile(rf"(?:Infusing|Withdrawing) at {RATE.pattern}")
 RATE_RANGE = re.compile(rf"{RATE.pattern} to {RATE.pattern}")
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) seconds?|(\d{1,3}):(\d\d):(\d\d)")
 TARGET_TIME = re.compile(rf"{TIME.pattern}|Target time not set\.?")

@@ -13,6 +13,7 @@ from tests.fitted import syringe
 
 PROGRAMME = Programme(syringe(), MlPerHour("46.666"), Ml(35), keypad_lock=False)
 XON = b"\x11"
+PARAMETERS = ("irate", "diameter", "svolume", "tvolume", "ttime", "iramp", "civolume", "citime")
 
 
 class Paper:
@@ -40,6 +41,7 @@ class Paper:
         self.twist: dict[str, Any] = {}
         self.sent: list[str] = []
         self.starts = True
+        self.screen = "run"
 
     def said(self, *lines: str, end: bytes = XON) -> bytes:
         mark = f"{self.address:02d}" if self.address else ""
@@ -82,6 +84,10 @@ class Paper:
             return self.said(f"{self.rate_fl} 60000 {self.volume_fl} {self.flags}")
         if command == "version":
             return self.said(*self.version)
+        if command == "crate" and self.prompt in "<>":
+            return self.said(f"Infusing at {self.values['irate']}")
+        if command == "crate" or (self.screen != "run" and name in PARAMETERS):
+            return self.said("Command error:", "   Wrong screen or mode")
         if command in self.values:
             return self.said(self.values[command])
         if command == "irun" and self.starts:
