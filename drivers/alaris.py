@@ -8,7 +8,7 @@ who has it must go on talking, or the pump alarms and stops.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 
@@ -18,9 +18,11 @@ from drivers.alaris_wire import (
     NO_FLAG,
     RATE,
     RATES,
+    SIZE,
     STILL_S,
     VOLUME,
     AlarisFramer,
+    Log,
     Status,
     may_stand,
     motion_of,
@@ -34,7 +36,6 @@ from drivers.alaris_wire import (
     words_of,
 )
 from pumpd.driver import (
-    LEAVE,
     Ask,
     BadSetting,
     Capabilities,
@@ -76,20 +77,35 @@ SETTLE_S = 0.25  # between an order and a reading that does not show it yet
 RATE_READINGS = 3  # a new rate is looked for so often, SETTLE_S apart
 UNNAMED_AFTER = 2  # readings with the alarm flag and still no code: it is told without one
 
-UNKNOWN_ALARM = "pump_alarm_unknown"
+UNKNOWN_ALARM, KEYPAD_USED = "pump_alarm_unknown", "keypad_used"
 NO_ALARM = "AL_NOALM"
 CONFIRMED = "CONF"  # the only syringe state that was ever seen
-# Codes without an entry of their own in the catalogue are told as unknown, with the pump's words (section "Alarms").
-ALARMS = {
-    "AL_OCCLU": "motor_stalled",
+# Codes in none of these tables are told as unknown, with the pump's words (section "Alarms").
+STOPPED = {
+    "AL_OCCLU": "occlusion_downstream",
+    "AL_DRDIS": "syringe_not_seated",
+    "AL_SYRCO": "syringe_not_seated",
     "AL_COMTO": "pump_watchdog_expired",
-    "AL_EMBAT": "pump_power_lost",
+    "AL_FAULT": "pump_fault",
+    "AL_EMBAT": "pump_battery_empty",
     "AL_EOIST": "container_empty",
-    "AL_EOIKV": "container_empty",
-    "AL_VTBIS": "plan_limit_reached",
-    "AL_VTBIK": "unplanned_function",  # it was told to stop at its limit
-    "AL_VTBIC": "unplanned_function",
 }
+GOES_ON = {  # and what a pump that moves under it does: it was told to stop at its limit
+    "AL_EOIKV": ("container_empty", Motion.KVO),
+    "AL_VTBIK": ("unplanned_function", Motion.KVO),
+    "AL_VTBIC": ("unplanned_function", Motion.UNKNOWN),
+}
+LIMIT_REACHED = "AL_VTBIS"  # the end that was ordered: whether the dose is in, its count tells
+WARNS = {
+    "AL_LWBAT": "pump_battery_low",
+    "AL_LBTAC": "pump_battery_low",
+    "AL_ACDIS": "pump_on_battery",
+    "AL_NEOIN": "pump_near_end",
+    LIMIT_REACHED: "pump_near_end",
+    "AL_CALLB": "pump_reminder",
+}
+KEY = PumpAlarm(KEYPAD_USED, "a log entry of its own", stops=False)
+TOLD_AS = {**STOPPED, **{code: told for code, (told, _) in GOES_ON.items()}, **WARNS}
 NO_PERMIT = "the pump gives no remote control (no PERMIT): it can only be watched"
 
 
@@ -113,36 +129,48 @@ class AlarisPump:
             worst_reply_s=WORST_REPLY_S,
             lost_after_s=LOST_AFTER_S,
             poll_s=POLL_S,
-            alarms=(*dict.fromkeys(ALARMS.values()), UNKNOWN_ALARM),
+            alarms=(*dict.fromkeys(TOLD_AS.values()), KEYPAD_USED, UNKNOWN_ALARM),
         )
         self._serial: str | None = None
+        self._flag = NO_FLAG  # of the last status
         self._flagged = 0  # readings with the alarm flag, one after another
         self._told: str | None = None  # the code told since the flag came up
+        self._infuses = False  # as the last status says: whether an alarm that leaves it open has stopped it
         self._minding = False  # the pump infuses at our order, so losing PERMIT is news
         self._denied = False
+        self._ours = False  # armed and not released: a key pressed at it is news
+        self._log = Log()
+        self._strange = False  # its log has an entry that no order of ours explains, nor yet an alarm
 
     def fitted(self, container: Container) -> Fitted:
-        """The pump knows its syringe by make and size, not by diameter; the highest rate is asked for at arming."""
+        """The pump knows its syringe by make and size; those and the highest rate are compared at arming."""
+        if container.kind != "syringe":
+            raise BadSetting("container", f"a {container.kind}; this pump takes a syringe")
         return Fitted(rates=RATES, limits=LIMITS, counter=COUNTER)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         """Tell an alarm once from the flag's coming up until it is gone, and each new code in between."""
-        words = [*words_of(frame), "", "", "", ""]
-        alarm = None
+        words = words_of(frame)
+        padded = [*words, "", "", "", ""]
+        notices: list[PumpAlarm] = []
         if words[0] == "INF":
-            alarm = self._flag_seen(words[2])
+            notices += self._flag_seen(padded[2])
+            with suppress(Garbled):  # the dialogue says so
+                notices += self._status_seen(read_status(words))
         elif words[0] == "ALARM":
-            alarm = self._alarm_said(words[1], words[2])
+            notices += self._alarm_said(padded[1], padded[2])
         elif words[:2] == ["REMOTE_CTRL", "ENABLED"]:
-            alarm = self._control_said(words[3])
-        return LEAVE if alarm is None else Taken(notices=(alarm,), consumed=False)
+            notices += self._control_said(padded[3])
+        return Taken(notices=tuple(notices), consumed=False)
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Only questions; a standing pump is asked whether it gives remote control, and gets it back at once."""
         before, self._serial = self._serial, None
         self._serial = serial = yield from self._serial_number()
         if serial != before:
-            self._flagged, self._told, self._minding, self._denied = 0, None, False, False
+            self._flag, self._flagged, self._told, self._minding, self._denied = NO_FLAG, 0, None, False, False
+            self._ours, self._log, self._strange = False, Log(), False
+        self._ours = self._ours and not hands_off
         version = "not told"
         with suppress(Silent):
             version = " ".join((yield from self._ask("COMMS_PROTOCOL"))[1:]) or version
@@ -164,33 +192,38 @@ class AlarisPump:
     def read(self) -> Dialogue[PumpReport]:
         """One status; with the alarm flag the alarm as well; where it may stand a second one, STILL_S later."""
         status = yield from self._status()
+        warnings: tuple[str, ...] | None = ()
         if status.alarmed:
-            with suppress(Silent, Garbled):  # the flag alone is told when no code comes (`on_frame`)
-                yield from self._ask("ALARM", tries=1)
+            warnings = yield from self._warnings()
         status, motion = yield from self._judge(status)
-        return _report(status, motion)
+        if motion.moves and self._told in GOES_ON:
+            _, motion = GOES_ON[self._told]
+        return _report(status, motion, warnings)
 
     def settings(self) -> Dialogue[Settings]:
         """Which syringe the pump takes for fitted and what it can do. Rate and limit are proved by `load`."""
-        settings, _ = yield from self._fitted_syringe()
+        settings, _, _ = yield from self._fitted_syringe()
         return settings
 
     def arm(self, programme: Programme) -> Dialogue[Settings]:
-        """A confirmed syringe, no alarm, the counter at zero, rate and limit set and read back."""
+        """The planned syringe, confirmed; no alarm, the counter at zero, rate and limit set and read back."""
         rate, limit = spell_rate(programme.rate), spell_limit(programme.limit)
         status = yield from self._must_stand()
         if status.alarmed:
-            raise Refused("an alarm stands at the pump; clear it there")
+            yield from self._must_only_warn()
         yield from self._take_control()
-        settings, most = yield from self._fitted_syringe()
+        settings, size, most = yield from self._fitted_syringe()
         state = dict(settings)["syringe state"]
         if state != CONFIRMED:
             raise Differs("syringe state", CONFIRMED, state)
+        if Ml(number(size, SIZE)) != programme.container.size:
+            raise Differs("syringe size", str(programme.container.size), dict(settings)["syringe"])
         if programme.rate > most:
             raise Refused(f"{rate} ml/h is above what the pump gives with this syringe: {most}")
         if status.counted:
             yield from self._clear_counter()
         yield from self._put(rate, limit)
+        self._ours = True
         return settings
 
     def load(self, rate: MlPerHour, limit: Ml) -> Dialogue[PumpReport]:
@@ -201,6 +234,7 @@ class AlarisPump:
         after = yield from self._put(rate_text, limit_text)
         if not may_stand(after) or after.counted != before.counted:
             raise Differs("state after loading", "standing", f"{after.mode} {after.rate} at {after.counted}")
+        self._ours = True
         return PumpReport(Motion.STANDING, after.rate or None, after.counted, limit)
 
     def start(self) -> Dialogue[None]:
@@ -228,18 +262,23 @@ class AlarisPump:
 
     def release(self) -> Dialogue[None]:
         """Give remote control back, which ends the watchdog."""
-        self._minding = False
+        self._minding = self._ours = False
         yield from self._ask("REMOTE_CTRL", "DISABLED")  # answered at length by pumps, as an echo by a stand-in
 
     # --- questions and orders -----------------------------------------------------------------------------------------
 
     def _ask(self, *words: str, tries: int = 2) -> Dialogue[list[str]]:
+        if words[:2] == ("REMOTE_CTRL", "ENABLED"):
+            self._log.renewed()
+        elif len(words) > 1:
+            self._log.ordered()
         answer = words_of((yield Ask(spell(*words), REPLY_TIMEOUT_S, tries=tries)))
         if answer[0] != words[0]:  # how this pump refuses is not known: it may be that, or an older answer
             raise Garbled(f"{words[0]}: answered {'^'.join(answer)}")
         return answer
 
     def _once(self, command: str) -> Dialogue[None]:
+        self._log.ordered()
         frame = yield Ask(spell(command), REPLY_TIMEOUT_S, Repeat.NEVER, tries=1)
         if words_of(frame) != [command]:
             raise Uncertain(f"{command}: answered {'^'.join(words_of(frame))}")
@@ -270,8 +309,8 @@ class AlarisPump:
             raise Refused(f"the pump must stand for this; it says {status.mode} {status.rate}")
         return status
 
-    def _fitted_syringe(self) -> Dialogue[tuple[Settings, MlPerHour]]:
-        """The settings, and the highest rate among them as a number."""
+    def _fitted_syringe(self) -> Dialogue[tuple[Settings, str, MlPerHour]]:
+        """The settings, and of them the syringe's size as the pump says it, and its highest rate."""
         syringe = yield from self._ask("SYRINGE_STATUS")
         if len(syringe) != 4:
             raise Garbled(f"SYRINGE_STATUS: answered {'^'.join(syringe)}")
@@ -288,7 +327,7 @@ class AlarisPump:
             ("highest rate", f"{words[1]} ml/h"),
             ("keypad lock", "not settable over the line"),
         )
-        return settings, most
+        return settings, size, most
 
     def _clear_counter(self) -> Dialogue[None]:
         yield from self._once("INF_VI_CLEAR")
@@ -324,6 +363,7 @@ class AlarisPump:
                 with suppress(Refused, Garbled, Silent):
                     yield from self._take_control(tries=1)
             with suppress(Silent):
+                self._log.ordered()
                 yield Ask(spell("INF_STOP"), REPLY_TIMEOUT_S, tries=1)
             try:
                 status, motion = yield from self._judge((yield from self._status()))
@@ -361,35 +401,69 @@ class AlarisPump:
         return True
 
     def _feed_watchdog(self) -> Dialogue[None]:
-        self._minding = True
+        self._minding = self._ours = True
         yield from self._take_control(tries=1)  # one that is lost must not hold up the reading; the next comes soon
 
     # --- alarms -------------------------------------------------------------------------------------------------------
 
-    def _flag_seen(self, flag: str) -> PumpAlarm | None:
+    def _warnings(self) -> Dialogue[tuple[str, ...] | None]:
+        """What the flagged pump warns of. It tells one code at a time: behind an alarm, warnings cannot be seen."""
+        code = ""
+        with suppress(Silent, Garbled):  # the flag alone is told when no code comes (`on_frame`)
+            code = yield from self._alarm_code(tries=1)
+        return (WARNS[code],) if code in WARNS else None
+
+    def _must_only_warn(self) -> Dialogue[None]:
+        code = yield from self._alarm_code()
+        if code not in WARNS or code == LIMIT_REACHED:
+            raise Refused(f"an alarm stands at the pump ({code}); clear it there")
+
+    def _alarm_code(self, tries: int = 2) -> Dialogue[str]:
+        return [*(yield from self._ask("ALARM", tries=tries)), ""][1]
+
+    def _flag_seen(self, flag: str) -> Iterator[PumpAlarm]:
+        self._flagged = 0 if flag == NO_FLAG else self._flagged + 1
         if flag == NO_FLAG:
-            self._flagged, self._told = 0, None
-            return None
-        self._flagged += 1
-        if self._flagged < UNNAMED_AFTER or self._told is not None:
-            return None
-        self._told = ""
-        return PumpAlarm(UNKNOWN_ALARM, f"alarm flag {flag} without a code")
+            self._told = None
+        elif self._flagged >= UNNAMED_AFTER and self._told is None:
+            self._told = ""
+            yield self._unknown(f"alarm flag {flag} without a code")
 
-    def _alarm_said(self, code: str, text: str) -> PumpAlarm | None:
+    def _status_seen(self, status: Status) -> Iterator[PumpAlarm]:
+        self._infuses = moving(status) is Motion.INFUSING
+        strange = self._log.strange(status.log) and self._ours
+        comes_or_goes, self._flag = status.flag != self._flag, status.flag
+        if comes_or_goes or not status.alarmed:
+            self._strange = False
+        elif strange:
+            self._strange = True  # it may be that of another alarm: the code tells
+        if strange and not comes_or_goes and not status.alarmed:
+            yield KEY
+
+    def _alarm_said(self, code: str, text: str) -> Iterator[PumpAlarm]:
+        strange, self._strange = self._strange, False
+        if strange and (code == NO_ALARM or (code == self._told and code in WARNS)):
+            yield KEY  # while a real alarm stands, somebody is expected at the keypad
         if code in (NO_ALARM, self._told):
-            return None
+            return
         self._told = code
-        return PumpAlarm(ALARMS.get(code, UNKNOWN_ALARM), f"{code} {text}".strip())
+        native = f"{code} {text}".strip()
+        if code in STOPPED:
+            yield PumpAlarm(STOPPED[code], native)
+        elif code in GOES_ON:
+            yield PumpAlarm(GOES_ON[code][0], native, stops=False)
+        elif code not in WARNS:
+            yield self._unknown(native)
 
-    def _control_said(self, word: str) -> PumpAlarm | None:
+    def _control_said(self, word: str) -> Iterator[PumpAlarm]:
         if word == "PERMIT" or not self._minding:
             self._denied = False
-            return None
-        if self._denied:
-            return None
-        self._denied = True
-        return PumpAlarm(UNKNOWN_ALARM, "REMOTE_CTRL without PERMIT")
+        elif not self._denied:
+            self._denied = True
+            yield self._unknown("REMOTE_CTRL without PERMIT")
+
+    def _unknown(self, native: str) -> PumpAlarm:
+        return PumpAlarm(UNKNOWN_ALARM, native, stops=not self._infuses)
 
 
 def _model(serial: str) -> str:
@@ -403,8 +477,8 @@ def _limit_of(words: list[str]) -> Ml | None:
     return None
 
 
-def _report(status: Status, motion: Motion) -> PumpReport:
-    return PumpReport(motion, status.rate or None, status.counted)  # 0 is what flows, not what is set
+def _report(status: Status, motion: Motion, warnings: tuple[str, ...] | None = None) -> PumpReport:
+    return PumpReport(motion, status.rate or None, status.counted, warnings=warnings)  # 0 flows; it is not what is set
 
 
 # --- entry point ------------------------------------------------------------------------------------------------------

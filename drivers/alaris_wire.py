@@ -24,6 +24,7 @@ COUNTER = Grid(Decimal(0), Decimal("9999.999"), ((Decimal(10000), Decimal("0.001
 
 RATE = re.compile(r"\d{1,4}\.\d\d")
 VOLUME = re.compile(r"\d{1,4}\.\d{3}")
+SIZE = re.compile(r"\d{1,3}")
 NO_FLAG = "-"
 INFUSES, HELD = "SET", "HLD"  # the only two mode words that were ever seen (section "Status")
 STATUS_WORDS = 14
@@ -123,6 +124,7 @@ class Status:
     mode: str
     rate: MlPerHour
     counted: Ml
+    log: str = ""  # id of the newest entry of its log, "" where it tells none
 
     @property
     def alarmed(self) -> bool:
@@ -134,7 +136,8 @@ def read_status(words: list[str]) -> Status:
     """Raises Garbled unless every word that is used reads as documented."""
     if len(words) != STATUS_WORDS or words[5] != "ml/h" or words[8] != "ml":
         raise Garbled(f"INF: {'^'.join(words)} is no status")
-    return Status(words[1], words[2], words[3], MlPerHour(number(words[4], RATE)), Ml(number(words[7], VOLUME)))
+    rate, counted = MlPerHour(number(words[4], RATE)), Ml(number(words[7], VOLUME))
+    return Status(words[1], words[2], words[3], rate, counted, words[13])
 
 
 def number(text: str, form: re.Pattern[str]) -> Decimal:
@@ -159,6 +162,47 @@ def _settable(value: Decimal, grid: Grid, name: str) -> Decimal:
         step = grid.step_at(value)
         raise ValueError(f"{value:f} is not a {name} the pump can be set to: {grid.least} to {grid.most}, step {step}")
     return value
+
+
+# --- whose doing is an entry of its log? ------------------------------------------------------------------------------
+
+ENTRY_READINGS = 2  # after an order: its entry may show no sooner than in the second
+
+
+class Log:
+    """Watches the id of the pump's newest log entry. A jump that no order of ours explains is somebody at the keypad.
+
+    Whether renewing remote control writes an entry is not known: a jump after a renewal is laid to it only if the
+    renewal before was followed by one, too.
+    """
+
+    def __init__(self) -> None:
+        self._entry = ""
+        self._order_may_show = 0  # in so many readings more
+        self._renewal_may_show = 0
+        self._renewal_showed = False
+        self._renewals_show = True  # until one did not
+
+    def ordered(self) -> None:
+        """An order goes out."""
+        self._order_may_show = ENTRY_READINGS
+
+    def renewed(self) -> None:
+        """Remote control is renewed."""
+        self._renewal_may_show, self._renewal_showed = ENTRY_READINGS, False
+
+    def strange(self, entry: str) -> bool:
+        """Take the id of a reading; True when it has changed and neither order nor renewal explains that."""
+        jumped = "" not in (entry, self._entry) and entry != self._entry
+        self._entry = entry or self._entry
+        strange = jumped and not self._order_may_show and not (self._renewal_may_show and self._renewals_show)
+        self._order_may_show = max(self._order_may_show - 1, 0)
+        if self._renewal_may_show:
+            self._renewal_may_show -= 1
+            self._renewal_showed = self._renewal_showed or jumped
+            if not self._renewal_may_show:
+                self._renewals_show = self._renewal_showed
+        return strange
 
 
 # --- does it move? ----------------------------------------------------------------------------------------------------

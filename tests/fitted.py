@@ -8,9 +8,9 @@ from pumpd.driver import Container
 from pumpd.units import Ml
 
 
-def syringe(mm: str | Decimal = "26.59") -> Container:
-    """A BD 60 mL with this inner diameter."""
-    return Container("syringe", "BD", Ml(60), Decimal(mm), Ml(50))
+def syringe(mm: str | Decimal = "26.59", ml: int = 60) -> Container:
+    """A BD of this inner diameter and size."""
+    return Container("syringe", "BD", Ml(ml), Decimal(mm), Ml(min(ml, 50)))
 
 
 def bag(ml: int = 100) -> Container:

@@ -10,10 +10,22 @@ from typing import Any
 import pytest
 from rehearsal import Script, rehearse, the_frame, transcript
 
-from drivers.alaris import ALARMS, DRIVER, KEEP_ALIVE_S, REPLY_TIMEOUT_S, STOP_TRIES, WATCHDOG_S, WORST_REPLY_S
+from drivers.alaris import (
+    DRIVER,
+    GOES_ON,
+    KEEP_ALIVE_S,
+    KEY,
+    REPLY_TIMEOUT_S,
+    STOP_TRIES,
+    STOPPED,
+    TOLD_AS,
+    WARNS,
+    WATCHDOG_S,
+    WORST_REPLY_S,
+)
 from drivers.alaris_wire import STILL_S
 from pumpd.bedside.bed import LEASE_S
-from pumpd.core.catalogue import CATALOGUE
+from pumpd.core.catalogue import CATALOGUE, WARNINGS
 from pumpd.driver import (
     Ask,
     BadSetting,
@@ -38,13 +50,26 @@ from pumpd.driver import (
 )
 from pumpd.registry import find_drivers
 from pumpd.units import Ml, MlPerHour
-from tests.fitted import syringe
+from tests.fitted import bag, syringe
 
 Lines = list[tuple[str, str | None]]
 
 SERIAL, CODE = "8002-51740", "3CC1"
-PROGRAMME = Programme(syringe(), MlPerHour("26.6"), Ml(20), keypad_lock=True)
-UNKNOWN_CODES = ["AL_NEWNO", "AL_LWBAT", "AL_FAULT", "AL DRDIS", "al_noalm", "NOALM", "", "OCCLU"]
+PROGRAMME = Programme(syringe(ml=50), MlPerHour("26.6"), Ml(20), keypad_lock=True)
+UNKNOWN_CODES = [
+    "AL_NEWNO",
+    "AL_PRDSC",
+    "AL_RHIGH",
+    "AL_LDSCN",
+    "AL_TCITG",
+    "AL_TITCA",
+    "AL_TITNC",
+    "AL DRDIS",
+    "al_noalm",
+    "NOALM",
+    "",
+    "OCCLU",
+]
 
 
 def crc(text: str) -> int:
@@ -65,8 +90,10 @@ def said(lines: Lines) -> Script:
     return [(wire(sent), None if answer is None else wire(answer)) for sent, answer in lines]
 
 
-def inf(mode: str, rate: str, counted: str, flag: str = "-", serial: str = SERIAL) -> tuple[str, str | None]:
-    status = f"INF^{serial}^{flag}^{mode}^{rate}^ml/h^^{counted}^ml^17.91^mmHg^24+^EVENT^127904"
+def inf(
+    mode: str, rate: str, counted: str, flag: str = "-", serial: str = SERIAL, log: str = "127904"
+) -> tuple[str, str | None]:
+    status = f"INF^{serial}^{flag}^{mode}^{rate}^ml/h^^{counted}^ml^17.91^mmHg^24+^EVENT^{log}"
     return "INF", status
 
 
@@ -178,14 +205,14 @@ def test_the_real_occlusion_is_told_and_stands() -> None:
     pump, told = DRIVER.open({}), []
     script = [(wire("INF"), occluded), (wire("ALARM"), alarm), (wire("INF"), occluded)]
     assert rehearse(pump, pump.read(), script, told) == PumpReport(Motion.STANDING, None, Ml("0.969"))
-    assert told == [PumpAlarm("motor_stalled", "AL_OCCLU OCCLUSION")]
+    assert told == [PumpAlarm("occlusion_downstream", "AL_OCCLU OCCLUSION")]
 
 
 def test_the_constructed_running_status_is_infusing() -> None:
     running = next(answer for _, answer in transcript("constructed", "alaris") if answer and b"^SET^" in answer)
     pump = connected()
     report = rehearse(pump, pump.read(), [(wire("INF"), running)])
-    assert report == PumpReport(Motion.INFUSING, MlPerHour(27), Ml("0.113"))
+    assert report == PumpReport(Motion.INFUSING, MlPerHour(27), Ml("0.113"), warnings=())
 
 
 def test_the_published_answers_are_taken_for_what_they_answer() -> None:
@@ -292,14 +319,14 @@ def test_another_pump_is_noticed_at_the_first_status() -> None:
 
 
 def test_read_asks_once_while_it_infuses() -> None:
-    assert rehearsed(read, READ) == PumpReport(Motion.INFUSING, MlPerHour("26.6"), Ml("6.731"))
+    assert rehearsed(read, READ) == PumpReport(Motion.INFUSING, MlPerHour("26.6"), Ml("6.731"), warnings=())
 
 
 @pytest.mark.shows("S7")
 @pytest.mark.parametrize("mode", ["HLD", "SET", "STP", ""])
 def test_standing_needs_two_readings_and_gives_no_rate(mode: str) -> None:
     still = inf(mode, "0.00", "6.730")
-    assert rehearsed(read, [still, still]) == PumpReport(Motion.STANDING, None, Ml("6.73"))
+    assert rehearsed(read, [still, still]) == PumpReport(Motion.STANDING, None, Ml("6.73"), warnings=())
 
 
 def test_standing_is_watched_for_long_enough() -> None:
@@ -339,8 +366,10 @@ def test_a_pump_that_begins_while_it_is_watched_is_infusing() -> None:
 def test_a_pump_that_infuses_under_an_alarm_goes_on() -> None:
     told: list[PumpAlarm] = []
     lines = [inf("SET", "26.60", "6.731", flag="A"), ("ALARM", "ALARM^AL_NEOIN^NEAR END^")]
-    assert rehearsed(read, lines, told).motion is Motion.INFUSING
-    assert told == [PumpAlarm("pump_alarm_unknown", "AL_NEOIN NEAR END")]
+    assert rehearsed(read, lines, told) == PumpReport(
+        Motion.INFUSING, MlPerHour("26.6"), Ml("6.731"), warnings=("pump_near_end",)
+    )
+    assert told == [], "it is named in the reading"
 
 
 @pytest.mark.parametrize("answer", [None, "INF_STOP", "ALARM_LIST^1"])
@@ -349,7 +378,7 @@ def test_a_reading_does_not_hang_on_the_alarm(answer: str | None) -> None:
     flagged = inf("SET", "26.60", "6.731", flag="A")
     for _ in range(3):
         assert rehearse(pump, pump.read(), said([flagged, ("ALARM", answer)]), told).counted == Ml("6.731")
-    assert told == [PumpAlarm("pump_alarm_unknown", "alarm flag A without a code")]
+    assert told == [PumpAlarm("pump_alarm_unknown", "alarm flag A without a code", stops=False)]
 
 
 @pytest.mark.shows("H58")
@@ -372,19 +401,70 @@ def test_silence_is_no_reading() -> None:
 
 
 @pytest.mark.shows("H9", "H14")
-@pytest.mark.parametrize("code", [*ALARMS, *UNKNOWN_CODES])
+@pytest.mark.parametrize("code", [*TOLD_AS, *UNKNOWN_CODES])
 @pytest.mark.parametrize("asking", [True, False])
 def test_every_code_is_told_asked_or_not(code: str, asking: bool) -> None:
     pump = connected()
     taken = pump.on_frame(Frame("reply", f"ALARM^{code}^SOME WORDS^".encode()), asking=asking)
-    expected = ALARMS.get(code, "pump_alarm_unknown")
-    assert taken == Taken(notices=(PumpAlarm(expected, f"{code} SOME WORDS".strip()),), consumed=False)
+    expected = TOLD_AS.get(code, "pump_alarm_unknown")
+    alarm = PumpAlarm(expected, f"{code} SOME WORDS".strip(), stops=code not in GOES_ON)
+    assert taken == Taken(notices=() if code in WARNS else (alarm,), consumed=False)
     assert expected in pump.capabilities.alarms
+
+
+@pytest.mark.shows("H9")
+@pytest.mark.parametrize("code", WARNS)
+def test_what_stops_nothing_is_named_in_each_reading_as_long_as_the_pump_says_so(code: str) -> None:
+    pump, told = connected(), []
+    flagged: Lines = [inf("SET", "26.60", "6.731", flag="A"), ("ALARM", f"ALARM^{code}^WORDS^")]
+    for _ in range(3):
+        assert rehearse(pump, pump.read(), said(flagged), told).warnings == (WARNS[code],)
+    assert rehearse(pump, pump.read(), said(READ), told).warnings == ()
+    assert told == []
+    assert set(WARNS.values()) <= WARNINGS
+
+
+@pytest.mark.parametrize("answer", ["ALARM^AL_OCCLU^^", "ALARM^AL_NEWNO^^", "ALARM^AL_NOALM^ ^ ", "INF_STOP", None])
+def test_behind_an_alarm_no_warning_can_be_seen(answer: str | None) -> None:
+    lines: Lines = [inf("SET", "26.60", "6.731", flag="A"), ("ALARM", answer)]
+    assert rehearsed(read, lines).warnings is None
+
+
+@pytest.mark.parametrize(("status", "stops"), [(RUNS, False), (STILL, True), (inf("KVO", "1.00", "6.731"), True)])
+def test_whether_an_alarm_that_is_not_known_has_stopped_the_pump_its_status_tells(
+    status: tuple[str, str | None], stops: bool
+) -> None:
+    pump = connected()
+    assert told_by(pump, str(status[1])) is None
+    assert told_by(pump, "ALARM^AL_PRDSC^PRESSURE DISC^") == PumpAlarm(
+        "pump_alarm_unknown", "AL_PRDSC PRESSURE DISC", stops
+    )
+
+
+@pytest.mark.shows("H9")
+@pytest.mark.parametrize("code", GOES_ON)
+def test_a_pump_that_goes_on_past_its_end_does_what_nobody_ordered(code: str) -> None:
+    told: list[PumpAlarm] = []
+    lines: Lines = [inf("SET", "1.00", "20.000", flag="A"), ("ALARM", f"ALARM^{code}^^")]
+    catalogue_id, motion = GOES_ON[code]
+    assert rehearsed(read, lines, told).motion is motion
+    assert motion not in (Motion.INFUSING, Motion.STANDING)
+    assert told == [PumpAlarm(catalogue_id, code, stops=False)]
+    still = inf("HLD", "0.00", "20.000", flag="A")
+    assert rehearsed(read, [still, ("ALARM", f"ALARM^{code}^^"), still]).motion is Motion.STANDING
+
+
+def test_a_pump_at_its_limit_stands_without_an_alarm_of_its_own() -> None:
+    told: list[PumpAlarm] = []
+    still = inf("HLD", "0.00", "20.000", flag="A")
+    report = rehearsed(read, [still, ("ALARM", "ALARM^AL_VTBIS^VTBI DONE^"), still], told)
+    assert report == PumpReport(Motion.STANDING, None, Ml(20), warnings=("pump_near_end",))
+    assert told == []
 
 
 def test_an_alarm_without_a_text_is_told() -> None:
     assert told_by(connected(), "ALARM") == PumpAlarm("pump_alarm_unknown", "")
-    assert told_by(connected(), "ALARM^AL_OCCLU") == PumpAlarm("motor_stalled", "AL_OCCLU")
+    assert told_by(connected(), "ALARM^AL_OCCLU") == PumpAlarm("occlusion_downstream", "AL_OCCLU")
 
 
 @pytest.mark.parametrize("none", ["ALARM^AL_NOALM^ ^ ", "ALARM^AL_NOALM^^", "ALARM^AL_NOALM"])
@@ -395,10 +475,10 @@ def test_no_alarm_is_none(none: str) -> None:
 def test_an_alarm_is_told_once_while_it_stands_and_again_when_it_comes_back() -> None:
     pump = connected()
     flagged, clear = str(inf("HLD", "0.00", "6.730", flag="A")[1]), str(STILL[1])
-    occluded, battery = "ALARM^AL_OCCLU^^", "ALARM^AL_LWBAT^^"
-    heard = [flagged, occluded, flagged, occluded, flagged, battery, flagged, battery, clear, flagged, battery]
+    occluded, fault = "ALARM^AL_OCCLU^^", "ALARM^AL_FAULT^^"
+    heard = [flagged, occluded, flagged, occluded, flagged, fault, flagged, fault, clear, flagged, fault]
     codes = [notice.native for text in heard if (notice := told_by(pump, text))]
-    assert codes == ["AL_OCCLU", "AL_LWBAT", "AL_LWBAT"]
+    assert codes == ["AL_OCCLU", "AL_FAULT", "AL_FAULT"]
 
 
 def test_an_alarm_that_stands_is_told_once_across_a_reconnect_and_anew_for_another_pump() -> None:
@@ -418,16 +498,123 @@ def test_a_flag_that_stays_without_a_code_is_told(flag: str) -> None:
     text = str(inf("SET", "26.60", "6.730", flag=flag)[1])
     heard = [text, "ALARM^AL_NOALM^ ^ ", text, "ALARM^AL_NOALM^ ^ ", text]
     notices = [notice for said_ in heard if (notice := told_by(pump, said_))]
-    assert notices == [PumpAlarm("pump_alarm_unknown", f"alarm flag {flag} without a code")]
-    assert told_by(pump, "ALARM^AL_OCCLU^^") == PumpAlarm("motor_stalled", "AL_OCCLU")
+    assert notices == [PumpAlarm("pump_alarm_unknown", f"alarm flag {flag} without a code", stops=False)]
+    assert told_by(pump, "ALARM^AL_OCCLU^^") == PumpAlarm("occlusion_downstream", "AL_OCCLU")
 
 
 def test_each_code_tells_what_the_catalogue_knows() -> None:
     alarms = DRIVER.open({}).capabilities.alarms
     assert set(alarms) <= set(CATALOGUE)
     assert CATALOGUE["pump_alarm_unknown"].priority == "high"
-    low = {code for code, entry in ALARMS.items() if CATALOGUE[entry].priority != "high"}
-    assert low == {"AL_VTBIS"}  # at the limit it was told to stop at
+    assert set(alarms) == {*TOLD_AS.values(), "keypad_used", "pump_alarm_unknown"}
+    assert not {*STOPPED, *GOES_ON} & WARNS.keys()
+    assert not {TOLD_AS[code] for code in (*STOPPED, *GOES_ON)} & WARNINGS
+
+
+# --- the keypad, by the log -----------------------------------------------------------------------------------------
+
+
+def armed_pump() -> Pump:
+    """Armed, and then read until no order of ours explains an entry."""
+    pump = connected()
+    rehearse(pump, pump.arm(PROGRAMME), said(ARM))
+    for _ in range(2):
+        rehearse(pump, pump.read(), said(READ))
+    return pump
+
+
+def heard(pump: Pump, *lines: Lines) -> list[PumpAlarm]:
+    """What is told while it is read so."""
+    told: list[PumpAlarm] = []
+    for each in lines:
+        rehearse(pump, pump.read(), said(each), told)
+    return told
+
+
+def entry(log: int, flag: str = "-") -> tuple[str, str | None]:
+    return inf("SET", "26.60", "6.731", flag=flag, log=str(log))
+
+
+NEAR_END = ("ALARM", "ALARM^AL_NEOIN^NEAR END^")
+
+
+@pytest.mark.shows("H9")
+def test_an_entry_that_no_order_of_ours_explains_is_a_key() -> None:
+    pump = armed_pump()
+    assert heard(pump, [entry(127904)], [entry(127905)], [entry(127905)], [entry(127909)]) == [KEY, KEY]
+    assert PumpAlarm("keypad_used", "a log entry of its own", stops=False) == KEY
+    assert KEY.code in pump.capabilities.alarms
+
+
+@pytest.mark.parametrize("make", [set_rate, load, start, stop], ids=["set_rate", "load", "start", "stop"])
+def test_an_entry_after_an_order_may_be_its_own(make: Callable[[Pump], Dialogue[Any]]) -> None:
+    lines, looks = {set_rate: (SET_RATE, 0), load: (LOAD, 2), start: (START, 0), stop: (STOP, 0)}[make]
+    told: list[PumpAlarm] = []
+    pump = armed_pump()
+    then: Lines = [(sent, str(answer).replace("127904", "127905")) for sent, answer in lines[looks:]]
+    rehearse(pump, make(pump), said([*lines[:looks], *then]), told)
+    assert told + heard(pump, [entry(127907)]) == []
+    assert heard(pump, [entry(127907)], [entry(127907)], [entry(127908)]) == [KEY]
+
+
+def test_a_pump_whose_renewals_write_no_entry_does_not_hide_a_key_behind_one() -> None:
+    pump = armed_pump()
+    for _ in range(2):
+        rehearsed(feed, [PERMIT], pump=pump)
+        assert heard(pump, *[[entry(127904)]] * 4) == []
+    rehearsed(feed, [PERMIT], pump=pump)
+    assert heard(pump, [entry(127905)], [entry(127905)]) == [KEY]
+
+
+def test_a_pump_whose_renewals_write_entries_uses_no_keys() -> None:
+    pump, log = connected(), 127905
+    then: Lines = [(sent, str(answer).replace("127904", str(log))) for sent, answer in ARM[2:]]
+    rehearse(pump, arm(pump), said([*ARM[:2], *then]))
+    assert heard(pump, *[[entry(log)]] * 2) == []
+    for _ in range(5):
+        rehearsed(feed, [PERMIT], pump=pump)
+        log += 1
+        assert heard(pump, *[[entry(log)]] * 4) == []
+    assert heard(pump, [entry(log + 1)]) == [KEY]
+
+
+def test_an_alarm_that_comes_or_goes_writes_its_own_entry() -> None:
+    pump = armed_pump()
+    came, other = [entry(127905, "A"), NEAR_END], [entry(127906, "A"), ("ALARM", "ALARM^AL_LWBAT^^")]
+    assert heard(pump, came, came, other, other, [entry(127907)]) == []
+
+
+def test_a_key_under_a_warning_is_told_and_under_an_alarm_expected() -> None:
+    pump = armed_pump()
+    assert heard(pump, [entry(127905, "A"), NEAR_END], [entry(127906, "A"), NEAR_END]) == [KEY]
+    occluded: Lines = [inf("HLD", "0.00", "6.731", "A", log="127907"), ("ALARM", "ALARM^AL_OCCLU^^")]
+    again: Lines = [inf("HLD", "0.00", "6.731", "A", log="127908"), ("ALARM", "ALARM^AL_OCCLU^^")]
+    pump = armed_pump()
+    told = heard(pump, [*occluded, occluded[0]], [*again, again[0]])
+    assert told == [PumpAlarm("occlusion_downstream", "AL_OCCLU")]
+
+
+def test_the_keypad_of_a_pump_that_is_nobodys_is_nobodys_business() -> None:
+    unarmed = connected()
+    assert heard(unarmed, [entry(127905)], [entry(127906)]) == []
+    released = armed_pump()
+    rehearsed(lambda pump: pump.release(), [GIVEN_BACK], pump=released)
+    assert heard(released, *[[entry(127905)]] * 3, [entry(127906)]) == []
+    found = armed_pump()
+    rehearse(found, found.connect(hands_off=True), said([*ID, RUNS]))
+    assert heard(found, [entry(127905)]) == []
+
+
+def test_a_key_that_was_pressed_while_nobody_could_look_is_told_afterwards() -> None:
+    pump, told = armed_pump(), []
+    rehearse(pump, pump.connect(), said([*ID, entry(127905)]), told)
+    assert told == [KEY]
+
+
+def test_a_pump_that_tells_no_log_id_is_watched_without() -> None:
+    pump = armed_pump()
+    none = inf("SET", "26.60", "6.731", log="")
+    assert heard(pump, [none], [none], [entry(127904)], [entry(127905)]) == [KEY]
 
 
 # --- arm and settings -----------------------------------------------------------------------------------------------
@@ -524,10 +711,38 @@ def test_the_pump_refuses_a_rate_above_its_syringe() -> None:
 
 
 @pytest.mark.parametrize("flag", ["A", "B", ""])
-def test_arm_refuses_while_an_alarm_stands(flag: str) -> None:
+@pytest.mark.parametrize("code", ["AL_OCCLU", "AL_VTBIS", "AL_NEWNO", "AL_NOALM"])
+def test_arm_refuses_while_an_alarm_stands(flag: str, code: str) -> None:
     flagged = inf("HLD", "0.00", "6.730", flag=flag)
-    with pytest.raises(Refused, match="alarm stands at the pump"):
-        rehearsed(arm, [flagged, flagged])
+    with pytest.raises(Refused, match=rf"alarm stands at the pump \({code}\)"):
+        rehearsed(arm, [flagged, flagged, ("ALARM", f"ALARM^{code}^^")])
+
+
+@pytest.mark.parametrize("code", [code for code in WARNS if code != "AL_VTBIS"])
+def test_a_pump_that_only_warns_can_be_armed(code: str) -> None:
+    flagged = inf("HLD", "0.00", "6.730", flag="A")
+    rehearsed(arm, [flagged, flagged, ("ALARM", f"ALARM^{code}^^"), *ARM[2:]])
+
+
+@pytest.mark.shows("H51")
+@pytest.mark.parametrize(("size", "says"), [(" 20", "20"), (" 60", "60"), ("5", "5")])
+def test_arm_wants_a_syringe_of_the_planned_size(size: str, says: str) -> None:
+    fitted = (SYRINGE[0], f"SYRINGE_STATUS^BD PLASTIPAK^{size}^CONF")
+    with pytest.raises(Differs) as refusal:
+        rehearsed(arm, [*ARM[:3], fitted, HIGHEST])
+    assert str(refusal.value) == f"syringe size: wanted 50 mL, pump says BD PLASTIPAK {says} ml"
+
+
+@pytest.mark.parametrize("size", ["", "50ml", "50.0.0", "-50", "1e2"])
+def test_a_size_that_does_not_read_as_one_is_never_the_planned_one(size: str) -> None:
+    fitted = (SYRINGE[0], f"SYRINGE_STATUS^BD PLASTIPAK^{size}^CONF")
+    with pytest.raises(Garbled):
+        rehearsed(arm, [*ARM[:3], fitted, HIGHEST])
+
+
+def test_a_bag_does_not_fit() -> None:
+    with pytest.raises(BadSetting, match="this pump takes a syringe"):
+        DRIVER.open({}).fitted(bag())
 
 
 @pytest.mark.shows("S1")
@@ -665,7 +880,7 @@ STATUSES = [(make, lines, step) for make, lines, step in STEPS if lines[step][0]
 
 
 @pytest.mark.shows("H9", "H14")
-@pytest.mark.parametrize(("make", "lines", "step"), STATUSES)
+@pytest.mark.parametrize(("make", "lines", "step"), [each for each in STATUSES if each[1:] != (ARM, 1)])
 def test_an_alarm_that_comes_up_within_an_order_is_told_by_the_next_reading(
     make: Callable[[Pump], Dialogue[Any]], lines: Lines, step: int
 ) -> None:
@@ -676,7 +891,7 @@ def test_an_alarm_that_comes_up_within_an_order_is_told_by_the_next_reading(
         rehearse(pump, make(pump), said([*lines[:step], flagged, *lines[step + 1 :]]), told)
     reading: Lines = [inf("SET", "1.00", "6.740", flag="A"), ("ALARM", "ALARM^AL_OCCLU^^")]
     rehearse(pump, pump.read(), said(reading), told)
-    assert told[-1].code == "motor_stalled"
+    assert told[-1].code == "occlusion_downstream"
 
 
 # --- stop -----------------------------------------------------------------------------------------------------------
@@ -809,6 +1024,12 @@ def test_losing_permit_while_it_infuses_is_told_once_until_it_is_back() -> None:
         except Refused:
             assert line is NO_PERMIT
     assert told == [PumpAlarm("pump_alarm_unknown", "REMOTE_CTRL without PERMIT")] * 2
+    told.clear()
+    rehearse(pump, pump.read(), said(READ))
+    for line in (PERMIT, NO_PERMIT):
+        with suppress(Refused):
+            rehearsed(feed, [line], told, pump)
+    assert [alarm.stops for alarm in told] == [False]
 
 
 def test_a_pump_that_never_gave_control_is_no_alarm() -> None:

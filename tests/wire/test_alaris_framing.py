@@ -255,7 +255,7 @@ def status_of(text: str) -> Status:
 
 def test_the_status_of_a_real_pump() -> None:
     (said,) = [raw for who, raw in lines_of("real_pump", "alaris") if raw.startswith(b"!INF^")]
-    assert status_of(body(said).decode()) == Status("8002-51733", "A", "HLD", MlPerHour(0), Ml("0.969"))
+    assert status_of(body(said).decode()) == Status("8002-51733", "A", "HLD", MlPerHour(0), Ml("0.969"), "214725")
 
 
 GOOD = "INF^8002-51740^-^SET^27.00^ml/h^^0.113^ml^17.91^mmHg^24+^EVENT^127904"
