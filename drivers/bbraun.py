@@ -5,13 +5,12 @@ Facts, their sources and what is not known stand in docs/devices/bbraun.md; "sec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 
 from drivers import bbraun_wire as wire
 from drivers.bbraun_wire import NO_ADDRESS, Action, BBraunFramer, Mode, Segment, Status
 from pumpd.driver import (
-    LEAVE,
     Ask,
     BadSetting,
     Capabilities,
@@ -59,12 +58,29 @@ TYPES = {
     "infusomat": {202: "Infusomat fmS", 203: "Infusomat P"},
 }
 KINDS = {"perfusor": "syringe", "infusomat": "volumetric"}
+CONTAINERS = {"syringe": "syringe", "volumetric": "bag"}
 
-ALARMS = {2: "container_empty", 3: "motor_stalled", 9: "pump_program_error", 14: "pump_watchdog_expired"}
-UNKNOWN_ALARM = "pump_alarm_unknown"  # also for those that are known and have no id of their own yet
-NO_ALARM = 12  # "volume limit reached": the end that was ordered; that the pump stands is read, and judged by its count
-LEFT_CONTROL = PumpAlarm("pump_watchdog_expired", "left remote control by itself")
-ALARMS_NOT_TOLD = PumpAlarm(UNKNOWN_ALARM, "the pump does not tell its alarms")
+UNKNOWN_ALARM = "pump_alarm_unknown"
+SILENCED = "pump_watchdog_expired"
+STOPPED = {  # what no pump goes on under; whether the others have stopped it, the status that tells them says
+    0: "syringe_not_seated",
+    2: "container_empty",
+    3: "occlusion_downstream",
+    4: "air_in_line",
+    5: "drop_sensor",
+    6: "pump_battery_empty",
+    8: "pump_door_open",
+}
+ALARMS = {**STOPPED, 9: "pump_program_error", 15: "unplanned_function", 17: "unplanned_function"}
+COMMUNICATION, OPERATOR = 14, 16
+# Named in each reading while they stand. 12 is the end that was ordered: whether the dose is in, the count tells.
+WARNS = {1: "pump_near_end", 7: "pump_battery_low", 10: "pump_reminder", 11: "pump_reminder", 12: "pump_near_end"}
+ON_BATTERY = "pump_on_battery"
+KEYPAD_USED = "keypad_used"
+KEYS = {0: "set values changed", 1: "limits changed", 2: "mute key", 3: "dose data changed"}  # request bits
+MUTE_KEY, OPERATOR_ACTIVE = 2, "operator active"
+WROTE_STATUSES = 2  # after an order of ours: so long a change of set values or limits may be its own
+ALARMS_NOT_TOLD = "the pump does not tell its alarms"
 
 
 # --- the pump ---------------------------------------------------------------------------------------------------------
@@ -81,6 +97,8 @@ class BBraunPump:
         self._controlled = False  # it was put under our remote control, and has not been let go
         self._identnr = 0  # of who answered last
         self._alarms: frozenset[int] = frozenset()  # as last read: told is what comes anew
+        self._keys: frozenset[str] = frozenset()  # likewise
+        self._wrote = 0  # an order of ours may show in so many statuses more
         self.framer: Framer = BBraunFramer()
         self.capabilities = Capabilities(
             maker="B. Braun",
@@ -97,37 +115,63 @@ class BBraunPump:
             worst_reply_s=REPLY_TIMEOUT_S,
             lost_after_s=LINK_TIMEOUT_S,
             poll_s=EVERY_S,
-            alarms=(*ALARMS.values(), UNKNOWN_ALARM),
+            alarms=tuple(
+                dict.fromkeys((*ALARMS.values(), SILENCED, *WARNS.values(), ON_BATTERY, KEYPAD_USED, UNKNOWN_ALARM))
+            ),
         )
 
     def fitted(self, container: Container) -> Fitted:
-        """The same with every container: the pump is told no diameter; a syringe pump knows its syringe by itself."""
+        """The same with every container of its kind; a syringe pump tells its syringe's size, compared at arming."""
+        takes = CONTAINERS[self.capabilities.kind]
+        if container.kind != takes:
+            raise BadSetting("container", f"a {container.kind}; this pump takes a {takes}")
         return Fitted(rates=self._rates, limits=wire.VOLUMES, counter=wire.COUNTER)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
-        """Tell what a status shows anew."""
+        """Tell what a status shows anew, and that an order was refused since somebody is at the keypad."""
         if frame.address not in ("", wire.address_text(self._letter)):
             return Taken()
-        if frame.kind == "ack" and frame.data[0] == Segment.STATUS:
+        notices: list[PumpAlarm] = []
+        if frame.kind == "nak" and frame.data[1] == wire.KEYPAD_BUSY:
+            notices += self._keys_seen(self._keys | {OPERATOR_ACTIVE})
+        elif frame.kind == "ack" and frame.data[0] == Segment.STATUS:
             with suppress(Garbled):  # the dialogue says so
-                return Taken(notices=tuple(self._news(wire.read_status(frame))), consumed=False)
-        return LEAVE
+                notices += self._news(wire.read_status(frame))
+        return Taken(notices=tuple(notices), consumed=False)
 
     def _news(self, status: Status) -> Iterator[PumpAlarm]:
+        yield from self._key_news(status)
         if self._controlled and status.states is not None and not status.says(wire.REMOTE_AND_KEYPAD):
             self._controlled = False
-            yield LEFT_CONTROL
+            yield silenced(status, "left remote control by itself")
         if status.alarms is None:
-            yield ALARMS_NOT_TOLD
+            yield PumpAlarm(UNKNOWN_ALARM, ALARMS_NOT_TOLD, stops=not status.motion.moves)
             return
-        fresh, self._alarms = status.alarms - self._alarms - {NO_ALARM}, status.alarms
-        yield from (alarm(bit) for bit in sorted(fresh))
+        fresh, self._alarms = status.alarms - self._alarms - WARNS.keys(), status.alarms
+        yield from (alarm(bit, status) for bit in sorted(fresh))
+
+    def _key_news(self, status: Status) -> Iterator[PumpAlarm]:
+        known: set[str] = set()
+        if self._wrote:
+            self._wrote -= 1
+            known |= {KEYS[wire.SET_VALUES_CHANGED], KEYS[wire.LIMITS_CHANGED]}
+        if self._alarms or status.alarms:
+            known.add(KEYS[MUTE_KEY])
+        if (status.alarms or frozenset()) - WARNS.keys():  # then somebody is expected at the keypad
+            known |= {*KEYS.values(), OPERATOR_ACTIVE}
+        yield from self._keys_seen(keys_of(status), known)
+
+    def _keys_seen(self, keys: frozenset[str], known: Set[str] = frozenset()) -> Iterator[PumpAlarm]:
+        """What was done at the keypad under our control, when it comes anew and is not `known` to mean nothing."""
+        fresh, self._keys = keys - self._keys - known, keys
+        if fresh and self._controlled:
+            yield PumpAlarm(KEYPAD_USED, ", ".join(sorted(fresh)), stops=False)
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Questions only, so the same for hands off: who it is and what it is set to."""
         ident = yield from self._find()
         if ident.identnr != self._identnr:
-            self._identnr, self._alarms = ident.identnr, frozenset()
+            self._identnr, self._alarms, self._keys = ident.identnr, frozenset(), frozenset()
         model = self._types.get(ident.type_number)
         if model is None:
             every = {number: name for types in TYPES.values() for number, name in types.items()}
@@ -159,19 +203,19 @@ class BBraunPump:
             limit = wire.volume_of(setting.limit)
             if status.motion is Motion.STANDING:  # the status tells the actual rate, which is 0 now
                 rate = wire.rate_of(setting.rate)
-        return PumpReport(status.motion, rate, counted, limit)
+        return PumpReport(status.motion, rate, counted, limit, warnings_of(status))
 
     def settings(self) -> Dialogue[Settings]:
         """The arming list without rate and limit, which `load` sets and proves before each start."""
         actual = yield from self._actual()
         setting = yield from self._set_values()
         status = yield from self._status()
-        syringe, step = actual.syringe_ml, setting.pressure_step
+        syringe, step = syringe_of(actual), setting.pressure_step
         return (
             ("mode", status.mode),
             ("data lock", on_or_off(status.says(wire.DATA_LOCK))),
             ("other functions", other_functions(status) or "none"),
-            ("syringe", "not told" if syringe == wire.NOT_TOLD_2 else f"{syringe} mL"),
+            ("syringe", "not told" if syringe is None else str(syringe)),
             ("pressure step", "not told" if step == wire.NOT_TOLD_1 else str(step)),
         )
 
@@ -183,6 +227,8 @@ class BBraunPump:
         if others := other_functions(status):
             raise Differs("other functions", "none", f"{others}; switch it off at the pump")
         yield from self._check_limits(programme.rate, programme.limit)
+        if self.capabilities.kind == "syringe":
+            yield from self._check_syringe(programme.container)
         if status.says(wire.DATA_LOCK) != programme.keypad_lock:
             yield from self._order(Segment.ACTION, bytes([Action.DATA_LOCK, programme.keypad_lock]), "data lock")
         yield from self._put(rate, limit)
@@ -208,6 +254,7 @@ class BBraunPump:
 
     def start(self) -> Dialogue[None]:
         """AKTION start. Raises Uncertain when what came back leaves open whether it was heard."""
+        self._wrote = WROTE_STATUSES
         frame = yield self._question(Segment.ACTION, bytes([Action.RUN, 1]), Repeat.NEVER, tries=1)
         if frame.kind == "ack":
             return
@@ -324,6 +371,7 @@ class BBraunPump:
     def _order(self, segment: Segment, data: bytes, what: str, tries: int = 2) -> Dialogue[None]:
         """Wait until nobody is at the keypad; asked at each pause, the pump does not lose us meanwhile."""
         for remaining in reversed(range(KEYPAD_TRIES)):
+            self._wrote = WROTE_STATUSES
             frame = yield self._question(segment, data, tries=tries)
             if frame.kind == "ack":
                 return
@@ -336,6 +384,7 @@ class BBraunPump:
         """AKTION stop where the pump was heard last, then at its other address. What it answers is not believed."""
         # One try each, so that both are through before the link counts as lost; who ordered the stop orders it again.
         stop = bytes([Action.RUN, 0])
+        self._wrote = WROTE_STATUSES
         try:
             frame = yield self._question(Segment.ACTION, stop, tries=1)
         except Silent:
@@ -374,6 +423,11 @@ class BBraunPump:
             raise Refused(f"this pump takes rates from {least} to {most} under remote control, not {rate}")
         if largest is not None and limit > largest:
             raise Refused(f"this pump takes volume limits up to {largest}, not {limit}")
+
+    def _check_syringe(self, planned: Container) -> Dialogue[None]:
+        told = syringe_of((yield from self._actual()))
+        if told is not None and told != planned.size:
+            raise Differs("syringe size", str(planned.size), str(told))
 
     # --- modes --------------------------------------------------------------------------------------------------------
 
@@ -416,10 +470,40 @@ class BBraunPump:
         yield from self._find(tries=1)
 
 
-def alarm(bit: int) -> PumpAlarm:
+def alarm(bit: int, status: Status) -> PumpAlarm:
     """The alarm that this bit stands for."""
     name = wire.ALARM_NAMES[bit] if bit < len(wire.ALARM_NAMES) else "not documented"
-    return PumpAlarm(ALARMS.get(bit, UNKNOWN_ALARM), f"{name} (bit {bit})")
+    native = f"{name} (bit {bit})"
+    if bit == COMMUNICATION:
+        return silenced(status, native)
+    if bit == OPERATOR:
+        return PumpAlarm(KEYPAD_USED, native, stops=False)
+    return PumpAlarm(ALARMS.get(bit, UNKNOWN_ALARM), native, stops=bit in STOPPED or not status.motion.moves)
+
+
+def silenced(status: Status, native: str) -> PumpAlarm:
+    """The pump has lost us. Whether it stops then is not known, so only one that stands is said to have stopped."""
+    moves = status.motion.moves
+    return PumpAlarm(UNKNOWN_ALARM if moves else SILENCED, native, stops=not moves)
+
+
+def warnings_of(status: Status) -> tuple[str, ...] | None:
+    """What holds and stops nothing; None where the pump does not tell."""
+    if status.alarms is None or status.states is None:
+        return None
+    on_battery = () if status.says(wire.MAINS) else (ON_BATTERY,)
+    return tuple(dict.fromkeys((*(WARNS[bit] for bit in sorted(status.alarms & WARNS.keys())), *on_battery)))
+
+
+def keys_of(status: Status) -> frozenset[str]:
+    """What the pump says was done at its keypad."""
+    keys = {word for bit, word in KEYS.items() if bit in status.requests}
+    return frozenset(keys | ({OPERATOR_ACTIVE} if status.says(wire.OPERATOR_ACTIVE) else set()))
+
+
+def syringe_of(actual: wire.Actual) -> Ml | None:
+    """The size that the pump reads; None where it tells none."""
+    return None if actual.syringe_ml == wire.NOT_TOLD_2 else Ml(actual.syringe_ml)
 
 
 def other_functions(status: Status) -> str:

@@ -308,7 +308,16 @@ def complaint(frame: Frame, what: str) -> Refused | Garbled:
 
 # --- the status words -------------------------------------------------------------------------------------------------
 
-DOCUMENTATION, REMOTE_AND_KEYPAD, REMOTE_ONLY, STANDBY, RUNNING, DATA_LOCK = 1, 2, 3, 5, 7, 16
+DOCUMENTATION, REMOTE_AND_KEYPAD, REMOTE_ONLY, MAINS, STANDBY, RUNNING, OPERATOR_ACTIVE, DATA_LOCK = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    11,
+    16,
+)
 BOLUS = {9: "manual bolus", 10: "volume bolus", 12: "interval bolus"}
 KVO, FAST_FORWARD, RETRACTING = 13, 19, 20
 PROGRAMMES = {24: "reload", 25: "piggyback", 26: "PCA", 27: "profile", 28: "ramp", 29: "delay"}

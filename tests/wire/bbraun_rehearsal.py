@@ -214,6 +214,7 @@ TAKE = [
 ARM = [
     *TAKE,
     limits(),
+    actual(),
     action(2, 1),
     write(1000, 200),
     set_values(),

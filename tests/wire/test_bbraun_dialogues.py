@@ -42,9 +42,12 @@ from bbraun_rehearsal import (
 )
 
 from drivers.bbraun import DRIVER, KEYPAD_PAUSE_S, KEYPAD_TRIES, TYPES
+from pumpd.core.catalogue import CATALOGUE
+from pumpd.core.catalogue import WARNINGS as CATALOGUE_WARNINGS
 from pumpd.driver import (
     Ask,
     BadSetting,
+    Container,
     Dialogue,
     Differs,
     Garbled,
@@ -62,9 +65,9 @@ from pumpd.driver import (
     Uncertain,
 )
 from pumpd.units import Ml, MlPerHour
-from tests.fitted import syringe
+from tests.fitted import bag, syringe
 
-PROGRAMME = Programme(syringe("26.7"), MlPerHour(10), Ml(20), keypad_lock=True)
+PROGRAMME = Programme(syringe("26.7", 50), MlPerHour(10), Ml(20), keypad_lock=True)
 LOCKED = STANDS | DATA_LOCK
 LOAD: Script = LOAD_LOCKED
 START: Script = [action(0, 1)]
@@ -189,7 +192,7 @@ def test_a_whole_session_is_what_the_transcript_says() -> None:
     assert rehearse(pump, arm(pump), part(len(ARM))) == ARMED
     assert rehearse(pump, load(pump), part(len(LOAD))).limit == Ml(20)
     rehearse(pump, pump.start(), part(1))
-    assert rehearse(pump, pump.read(), part(2)) == PumpReport(Motion.INFUSING, MlPerHour(10), Ml("5.1"))
+    assert rehearse(pump, pump.read(), part(2)) == PumpReport(Motion.INFUSING, MlPerHour(10), Ml("5.1"), warnings=())
     assert rehearse(pump, set_rate(pump), part(2)) == MlPerHour("12.5")
     assert rehearse(pump, pump.stop(), part(3)) == PumpReport(Motion.STANDING, counted=Ml("5.2"))
     rehearse(pump, pump.release(), part(len(RELEASE)))
@@ -272,7 +275,17 @@ def test_a_question_that_was_damaged_on_its_way_is_asked_again(
 
 # --- alarms -----------------------------------------------------------------------------------------------------------
 
-CODES = {2: "container_empty", 3: "motor_stalled", 9: "pump_program_error", 14: "pump_watchdog_expired"}
+STOPS = {
+    0: "syringe_not_seated",
+    2: "container_empty",
+    3: "occlusion_downstream",
+    4: "air_in_line",
+    5: "drop_sensor",
+    6: "pump_battery_empty",
+    8: "pump_door_open",
+}
+LEAVES_OPEN = {9: "pump_program_error", 15: "unplanned_function", 17: "unplanned_function"}
+WARNINGS = {1: "pump_near_end", 7: "pump_battery_low", 10: "pump_reminder", 11: "pump_reminder", 12: "pump_near_end"}
 
 
 def told(pump: Pump, *answers: bytes) -> list[PumpAlarm]:
@@ -283,19 +296,129 @@ def told(pump: Pump, *answers: bytes) -> list[PumpAlarm]:
 
 
 @pytest.mark.shows("H9", "H14")
-@pytest.mark.parametrize("bit", [bit for bit in range(32) if bit != 12])
-def test_every_alarm_bit_is_told_and_an_unknown_one_never_as_none(bit: int) -> None:
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("bit", [bit for bit in range(32) if bit not in (14, 16, *WARNINGS)])
+def test_every_alarm_bit_is_told_and_an_unknown_one_never_as_none(bit: int, moves: bool) -> None:
     pump = armed()
-    (notice,) = told(pump, status(LOCKED, alarm=1 << bit)[1])
-    assert notice.code == CODES.get(bit, "pump_alarm_unknown")
+    (notice,) = told(pump, status(RUNS if moves else LOCKED, alarm=1 << bit)[1])
+    assert notice.code == {**STOPS, **LEAVES_OPEN}.get(bit, "pump_alarm_unknown")
+    assert notice.stops == (bit in STOPS or not moves)
     assert f"(bit {bit})" in notice.native
     assert notice.code in pump.capabilities.alarms
     if bit > 20:
         assert "not documented" in notice.native
 
 
+@pytest.mark.shows("H9")
+@pytest.mark.parametrize("bit", WARNINGS)
+def test_what_stops_nothing_is_named_in_each_reading_as_long_as_the_pump_says_so(bit: int) -> None:
+    pump, heard = armed(), Heard()
+    warned = [actual(), status(RUNS, 1000, alarm=1 << bit)]
+    for _ in range(3):
+        assert rehearse(pump, pump.read(), warned, heard).warnings == (WARNINGS[bit],)
+    assert rehearse(pump, pump.read(), READ_RUNNING, heard).warnings == ()
+    assert heard.told == []
+    assert WARNINGS[bit] in pump.capabilities.alarms
+
+
+def test_several_warnings_are_named_once_each_and_battery_is_the_lack_of_mains() -> None:
+    every = sum(1 << bit for bit in WARNINGS)
+    found = rehearsed(lambda pump: pump.read(), [actual(), status(RUNS & ~(1 << 4), 1000, alarm=every)])
+    assert found.warnings == ("pump_near_end", "pump_battery_low", "pump_reminder", "pump_on_battery")
+    assert set(found.warnings) == CATALOGUE_WARNINGS
+
+
+def test_all_that_is_told_is_in_the_catalogue() -> None:
+    alarms = DRIVER.open({}).capabilities.alarms
+    assert set(alarms) <= set(CATALOGUE)
+    assert len(alarms) == len(set(alarms))
+    assert not {*STOPS.values(), *LEAVES_OPEN.values()} & CATALOGUE_WARNINGS
+
+
+@pytest.mark.shows("S7", "H9")
+@pytest.mark.parametrize("cause", ["bit", "state"])
+def test_only_a_pump_that_stands_is_said_to_have_stopped_when_it_lost_us(cause: str) -> None:
+    pump = armed()
+    seen = {False: status(LOCKED, alarm=1 << 14), True: status(RUNS, alarm=1 << 14)}
+    if cause == "state":
+        seen = {False: status(GONE), True: status(GONE | RUNNING)}
+    (notice,) = told(pump, seen[False][1])
+    assert (notice.code, notice.stops) == ("pump_watchdog_expired", True)
+    (notice,) = told(armed(), seen[True][1])
+    assert (notice.code, notice.stops) == ("pump_alarm_unknown", False)
+
+
 def test_the_end_that_was_ordered_is_no_alarm() -> None:
     assert told(armed(), status(LOCKED, alarm=1 << 12)[1]) == []
+
+
+# --- the keypad -------------------------------------------------------------------------------------------------------
+
+ACTIVE = 1 << 11
+WORDS = {0: "set values changed", 1: "limits changed", 2: "mute key", 3: "dose data changed"}
+
+
+def watched() -> Pump:
+    """Armed, and read until no order of ours explains a change."""
+    pump = armed()
+    assert told(pump, status(LOCKED)[1], status(LOCKED)[1]) == []
+    return pump
+
+
+@pytest.mark.shows("H9")
+@pytest.mark.parametrize("bit", WORDS)
+def test_what_was_done_at_the_keypad_is_told_when_it_comes_anew(bit: int) -> None:
+    pump, pressed, quiet = watched(), status(RUNS, request=1 << bit)[1], status(RUNS)[1]
+    used = PumpAlarm("keypad_used", WORDS[bit], stops=False)
+    assert told(pump, pressed, pressed, quiet, quiet, pressed) == [used, used]
+    assert "keypad_used" in pump.capabilities.alarms
+
+
+def test_somebody_at_the_keypad_is_told_once_however_it_is_said() -> None:
+    used = PumpAlarm("keypad_used", "operator active", stops=False)
+    assert told(watched(), status(RUNS | ACTIVE)[1], status(RUNS | ACTIVE)[1]) == [used]
+    assert told(watched(), no("12", 4), no("12", 4), status(RUNS | ACTIVE)[1], status(RUNS)[1]) == [used]
+    pressed = status(RUNS, alarm=1 << 16)[1]
+    assert told(watched(), pressed, pressed) == [
+        PumpAlarm("keypad_used", "start or stop key pressed under remote control (bit 16)", stops=False)
+    ]
+
+
+@pytest.mark.parametrize("bit", [0, 1])
+def test_a_change_right_after_an_order_may_be_its_own(bit: int) -> None:
+    changed = status(RUNS, request=1 << bit)[1]
+    for make, script in ((set_rate, SET_RATE), (lambda pump: pump.start(), START)):
+        pump = watched()
+        rehearse(pump, make(pump), script)
+        assert told(pump, changed, changed, changed) == []
+        assert len(told(pump, status(RUNS)[1], changed)) == 1
+
+
+def test_while_an_alarm_stands_somebody_is_expected_at_the_keypad() -> None:
+    pump = watched()
+    every = LOCKED | ACTIVE
+    assert [notice.code for notice in told(pump, status(every, alarm=1 << 3, request=0b1111)[1])] == [
+        "occlusion_downstream"
+    ]
+    assert [notice.native for notice in told(pump, status(LOCKED)[1], status(every, request=0b1111)[1])] == [
+        "dose data changed, limits changed, mute key, operator active, set values changed"
+    ]
+
+
+def test_a_muted_warning_is_no_key_worth_telling() -> None:
+    pump = watched()
+    assert told(pump, status(RUNS, alarm=1 << 7, request=0b100)[1]) == []
+    assert len(told(watched(), status(RUNS, alarm=1 << 7, request=0b001)[1])) == 1
+
+
+def test_the_keypad_of_a_pump_that_is_nobodys_is_nobodys_business() -> None:
+    assert told(fresh(), status(GONE | ACTIVE, request=0b1111, address="")[1]) == []
+    pump = armed()
+    rehearse(pump, pump.release(), RELEASE)
+    assert told(pump, status(GONE | ACTIVE, request=0b1111, address="")[1]) == []
+
+
+# --- alarms, as they come ---------------------------------------------------------------------------------------------
 
 
 def test_an_alarm_is_told_when_it_comes_and_again_when_it_comes_again() -> None:
@@ -307,9 +430,9 @@ def test_an_alarm_is_told_when_it_comes_and_again_when_it_comes_again() -> None:
 
 def test_several_alarms_are_told_at_once() -> None:
     pump = armed()
-    several = status(LOCKED, alarm=1 << 3 | 1 << 7 | 1 << 23)[1]
+    several = status(LOCKED, alarm=1 << 3 | 1 << 4 | 1 << 23)[1]
     found = told(pump, several)
-    assert [notice.native for notice in found] == ["pressure (bit 3)", "battery low (bit 7)", "not documented (bit 23)"]
+    assert [notice.native for notice in found] == ["pressure (bit 3)", "air (bit 4)", "not documented (bit 23)"]
 
 
 def test_an_alarm_word_that_is_not_told_is_an_alarm() -> None:
@@ -321,7 +444,8 @@ def test_an_alarm_word_that_is_not_told_is_an_alarm() -> None:
 def test_a_pump_that_left_remote_control_by_itself_says_so_once(state: int) -> None:
     pump = armed()
     found = told(pump, status(state)[1], status(state)[1])
-    assert found == [PumpAlarm("pump_watchdog_expired", "left remote control by itself")]
+    (notice,) = found
+    assert notice.native == "left remote control by itself"
 
 
 def test_a_pump_that_nobody_controls_or_that_was_released_left_nothing() -> None:
@@ -344,7 +468,7 @@ def test_an_alarm_in_any_status_is_told_and_disturbs_nothing(
     alarmed = answer[:4] + b"\x00" + b"\x00\x00\x00\x08" + answer[9:-3]
     plain = alarmed[1:].replace(b"\x7d\xa0", b"\x80")
     rehearse(opened, make(opened), replaced(script, step, (question, frame(plain))), heard)
-    assert [notice.code for notice in heard.told] == ["motor_stalled"]
+    assert [notice.code for notice in heard.told] == ["occlusion_downstream"]
 
 
 def test_arming_tells_once_more_what_still_stands() -> None:
@@ -353,16 +477,16 @@ def test_arming_tells_once_more_what_still_stands() -> None:
     assert len(told(pump, stalled[1])) == 1
     heard, script = Heard(), [stalled, *ARM[len(TAKE) :]]
     rehearse(pump, arm(pump), script, heard)
-    assert [notice.code for notice in heard.told] == ["motor_stalled"]
+    assert [notice.code for notice in heard.told] == ["occlusion_downstream"]
 
 
 def test_another_pump_on_the_line_tells_its_own_alarms() -> None:
     pump = armed()
-    told(pump, status(LOCKED, alarm=1 << 7)[1])
+    told(pump, status(LOCKED, alarm=1 << 4)[1])
     rehearse(pump, pump.connect(), [ident(), set_values()])
-    assert told(pump, status(LOCKED, alarm=1 << 7)[1]) == []
+    assert told(pump, status(LOCKED, alarm=1 << 4)[1]) == []
     rehearse(pump, pump.connect(), [ident(IDENTNR + 1), set_values()])
-    assert len(told(pump, status(LOCKED, alarm=1 << 7)[1])) == 1
+    assert len(told(pump, status(LOCKED, alarm=1 << 4)[1])) == 1
 
 
 def test_another_address_of_the_bus_is_not_ours() -> None:
@@ -431,15 +555,15 @@ def test_a_pump_under_control_that_no_longer_hears_address_none_changes_its_mode
 @pytest.mark.parametrize(
     ("step", "exchange", "says"),
     [
-        (9, set_values(rate=1001), "rate: wanted 10 mL/h, pump says 10.01 mL/h"),
-        (9, set_values(rate=None), "rate: wanted 10 mL/h, pump says None"),
-        (9, set_values(limit=201), "volume limit: wanted 20 mL, pump says 20.1 mL"),
-        (9, set_values(limit=0), "volume limit: wanted 20 mL, pump says 0 mL"),
-        (9, set_values(limit=None), "volume limit: wanted 20 mL, pump says None"),
-        (12, status(STANDS), "data lock: wanted on, pump says off"),
-        (12, status(GONE | DATA_LOCK), "mode: wanted remote and keypad, pump says documentation"),
-        (12, status(REMOTE_ONLY | DATA_LOCK), "mode: wanted remote and keypad, pump says remote only"),
-        (12, status(LOCKED | 1 << 24), "other functions: wanted none, pump says reload"),
+        (10, set_values(rate=1001), "rate: wanted 10 mL/h, pump says 10.01 mL/h"),
+        (10, set_values(rate=None), "rate: wanted 10 mL/h, pump says None"),
+        (10, set_values(limit=201), "volume limit: wanted 20 mL, pump says 20.1 mL"),
+        (10, set_values(limit=0), "volume limit: wanted 20 mL, pump says 0 mL"),
+        (10, set_values(limit=None), "volume limit: wanted 20 mL, pump says None"),
+        (13, status(STANDS), "data lock: wanted on, pump says off"),
+        (13, status(GONE | DATA_LOCK), "mode: wanted remote and keypad, pump says documentation"),
+        (13, status(REMOTE_ONLY | DATA_LOCK), "mode: wanted remote and keypad, pump says remote only"),
+        (13, status(LOCKED | 1 << 24), "other functions: wanted none, pump says reload"),
         (4, status(GONE), "mode: wanted remote and keypad, pump says documentation"),
     ],
 )
@@ -489,16 +613,42 @@ def test_limits_that_are_not_told_are_no_limits() -> None:
 @pytest.mark.parametrize(("lock", "state"), [(True, LOCKED), (False, STANDS)])
 def test_the_data_lock_is_written_only_when_it_differs(lock: bool, state: int) -> None:
     pump = armed()
-    script = [status(state), limits(), write(1000, 200), set_values(), actual(), set_values(), status(state)]
-    settings = rehearse(pump, pump.arm(Programme(syringe("1"), MlPerHour(10), Ml(20), lock)), script)
+    script = [status(state), limits(), actual(), write(1000, 200), set_values(), actual(), set_values(), status(state)]
+    settings = rehearse(pump, pump.arm(Programme(syringe("1", 50), MlPerHour(10), Ml(20), lock)), script)
     assert ("data lock", "on" if lock else "off") in settings
 
 
 def test_the_data_lock_is_taken_off_where_no_lock_is_wanted() -> None:
     pump = armed()
-    script = [status(LOCKED), limits(), action(2, 0), *ARM[-5:-1], status()]
-    settings = rehearse(pump, pump.arm(Programme(syringe("1"), MlPerHour(10), Ml(20), False)), script)
+    script = [status(LOCKED), limits(), actual(), action(2, 0), *ARM[-5:-1], status()]
+    settings = rehearse(pump, pump.arm(Programme(syringe("1", 50), MlPerHour(10), Ml(20), False)), script)
     assert ("data lock", "off") in settings
+
+
+@pytest.mark.shows("H51")
+@pytest.mark.parametrize("told_size", [0, 20, 60])
+def test_arm_wants_a_syringe_of_the_planned_size(told_size: int) -> None:
+    pump = fresh()
+    with pytest.raises(Differs) as refusal:
+        rehearse(pump, arm(pump), [*ARM[: len(TAKE) + 1], actual(syringe=told_size)])
+    assert str(refusal.value) == f"syringe size: wanted 50 mL, pump says {told_size} mL"
+
+
+def test_a_size_that_is_not_told_cannot_be_compared() -> None:
+    pump = fresh()
+    untold = actual(syringe=None)
+    script = [*ARM[: len(TAKE) + 1], untold, *ARM[len(TAKE) + 2 : -3], untold, *ARM[-2:]]
+    assert ("syringe", "not told") in rehearse(pump, arm(pump), script)
+
+
+def test_a_bag_has_no_size_that_a_pump_could_read() -> None:
+    pump = DRIVER.open({"model": "infusomat"})
+    infusomat = 202 << 18 | 7
+    rehearse(pump, pump.connect(), [ident(infusomat, ""), set_values(address="")])
+    take = [*TAKE[:1], ident(infusomat, ""), control(1, infusomat), ident(infusomat), *TAKE[4:]]
+    script = [*take, limits(), *ARM[len(TAKE) + 2 :]]
+    programme = Programme(bag(), MlPerHour(10), Ml(20), keypad_lock=True)
+    assert rehearse(pump, pump.arm(programme), script) == ARMED
 
 
 def test_what_a_volumetric_pump_does_not_tell_is_said_so() -> None:
@@ -521,7 +671,7 @@ def test_arm_load_and_release_send_nothing_but_a_question_to_a_pump_that_may_mov
 def test_a_limit_off_the_grid_or_none_is_never_sent(limit: str) -> None:
     for make in (
         lambda pump: pump.load(MlPerHour(20), Ml(limit)),
-        lambda pump: pump.arm(Programme(syringe("20"), MlPerHour(1), Ml(limit), False)),
+        lambda pump: pump.arm(Programme(syringe("20", 50), MlPerHour(1), Ml(limit), False)),
     ):
         with pytest.raises(ValueError, match="cannot be set"):
             next(make(armed()))
@@ -678,25 +828,27 @@ def test_a_status_that_cannot_be_read_stops_once_more(answer: bytes) -> None:
 
 def test_read_gives_the_actual_rate_while_it_runs_and_the_set_one_while_it_stands() -> None:
     assert rehearsed(lambda pump: pump.read(), READ_RUNNING) == PumpReport(
-        Motion.INFUSING, MlPerHour(10), Ml("5.1"), None
+        Motion.INFUSING, MlPerHour(10), Ml("5.1"), None, ()
     )
     assert rehearsed(lambda pump: pump.read(), READ_STANDING) == PumpReport(
-        Motion.STANDING, MlPerHour(10), Ml("5.1"), Ml(20)
+        Motion.STANDING, MlPerHour(10), Ml("5.1"), Ml(20), ()
     )
 
 
 def test_read_tells_nothing_the_pump_does_not_tell() -> None:
     found = rehearsed(lambda pump: pump.read(), [actual(None), status(RUNS, None)])
-    assert found == PumpReport(Motion.INFUSING, None, None, None)
+    assert found == PumpReport(Motion.INFUSING, None, None, None, ())
     found = rehearsed(lambda pump: pump.read(), [actual(None), status(), set_values(None, None)])
-    assert found == PumpReport(Motion.STANDING, None, None, None)
+    assert found == PumpReport(Motion.STANDING, None, None, None, ())
     found = rehearsed(lambda pump: pump.read(), [actual(), status(None, None)])
-    assert found == PumpReport(Motion.UNKNOWN, None, Ml(5), None)
+    assert found == PumpReport(Motion.UNKNOWN, None, Ml(5), None, None)
+    found = rehearsed(lambda pump: pump.read(), [actual(), status(RUNS, 1000, alarm=None)])
+    assert found == PumpReport(Motion.INFUSING, MlPerHour(10), Ml(5), None, None)
 
 
 def test_set_values_that_somebody_changed_are_read_again() -> None:
     script = [actual(), status(RUNS, 1500, request=1), set_values(1500, 250)]
-    assert rehearsed(lambda pump: pump.read(), script) == PumpReport(Motion.INFUSING, MlPerHour(15), Ml(5), Ml(25))
+    assert rehearsed(lambda pump: pump.read(), script) == PumpReport(Motion.INFUSING, MlPerHour(15), Ml(5), Ml(25), ())
 
 
 @pytest.mark.parametrize(("bit", "segment"), [(1, "06"), (3, "07")])
@@ -798,11 +950,16 @@ def test_two_types_with_one_number_are_two_pumps() -> None:
     assert len(serials) == len(TYPES["perfusor"])
 
 
-@pytest.mark.parametrize(("model", "kind"), [("perfusor", "syringe"), ("infusomat", "volumetric")])
-def test_no_diameter_changes_what_can_be_set(model: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "kind", "takes", "not_that"),
+    [("perfusor", "syringe", syringe("26.7", 50), bag()), ("infusomat", "volumetric", bag(), syringe())],
+)
+def test_each_model_takes_its_kind_of_container(model: str, kind: str, takes: Container, not_that: Container) -> None:
     pump = DRIVER.open({"model": model})
     assert pump.capabilities.kind == kind
-    assert pump.fitted(syringe("0.1")) == pump.fitted(syringe("60"))
+    assert pump.fitted(takes) == DRIVER.open({}).fitted(syringe("1"))
+    with pytest.raises(BadSetting, match=f"this pump takes a {takes.kind}"):
+        pump.fitted(not_that)
 
 
 def test_the_grids_round_down() -> None:
