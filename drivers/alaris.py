@@ -135,6 +135,8 @@ class AlarisPump:
         self._flag = NO_FLAG  # of the last status
         self._flagged = 0  # readings with the alarm flag, one after another
         self._told: str | None = None  # the code told since the flag came up
+        self._permitted = False  # this pump has given remote control before
+        self._still: Status | None = None  # the earlier of two readings that proved it to stand
         self._infuses = False  # as the last status says: whether an alarm that leaves it open has stopped it
         self._minding = False  # the pump infuses at our order, so losing PERMIT is news
         self._denied = False
@@ -164,12 +166,13 @@ class AlarisPump:
         return Taken(notices=tuple(notices), consumed=False)
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
-        """Only questions; a standing pump is asked whether it gives remote control, and gets it back at once."""
+        """Only questions; one that stands is asked once whether it gives remote control, and gets it back at once."""
         before, self._serial = self._serial, None
         self._serial = serial = yield from self._serial_number()
         if serial != before:
             self._flag, self._flagged, self._told, self._minding, self._denied = NO_FLAG, 0, None, False, False
             self._ours, self._log, self._strange = False, Log(), False
+            self._permitted, self._still = False, None
         self._ours = self._ours and not hands_off
         version = "not told"
         with suppress(Silent):
@@ -178,9 +181,9 @@ class AlarisPump:
         with suppress(Silent):
             limit = _limit_of((yield from self._ask("INF_VTBI")))
         status = yield from self._status()
-        if not hands_off and (yield from self._judge(status))[1] is Motion.STANDING:
-            permitted = yield from self._probe()
-            monitor_only = "" if permitted else NO_PERMIT
+        probed = not hands_off and not self._permitted and (yield from self._judge(status))[1] is Motion.STANDING
+        if probed and not (yield from self._probe()):
+            monitor_only = NO_PERMIT
         return Identity(
             _model(serial), version, serial, rate=status.rate or None, limit=limit, monitor_only=monitor_only
         )
@@ -279,6 +282,7 @@ class AlarisPump:
 
     def _once(self, command: str) -> Dialogue[None]:
         self._log.ordered()
+        self._still = None
         frame = yield Ask(spell(command), REPLY_TIMEOUT_S, Repeat.NEVER, tries=1)
         if words_of(frame) != [command]:
             raise Uncertain(f"{command}: answered {'^'.join(words_of(frame))}")
@@ -296,12 +300,21 @@ class AlarisPump:
         return status
 
     def _judge(self, status: Status) -> Dialogue[tuple[Status, Motion]]:
-        """What the pump does; for "standing" a second status that agrees, because no mode word is known to say so."""
+        """What the pump does. No mode word is known to say "standing": that takes two readings STILL_S apart.
+
+        The earlier one may be of another dialogue, unless the pump was told to start, to stop or to clear since.
+        """
+        if self._still is not None and motion_of(self._still, status) is Motion.STANDING:
+            return status, Motion.STANDING
+        self._still = None
         if not may_stand(status):
             return status, moving(status)
         yield Pause(STILL_S)
         later = yield from self._status()
-        return later, motion_of(status, later)
+        motion = motion_of(status, later)
+        if motion is Motion.STANDING:
+            self._still = status
+        return later, motion
 
     def _must_stand(self) -> Dialogue[Status]:
         status, motion = yield from self._judge((yield from self._status()))
@@ -364,6 +377,7 @@ class AlarisPump:
                     yield from self._take_control(tries=1)
             with suppress(Silent):
                 self._log.ordered()
+                self._still = None
                 yield Ask(spell("INF_STOP"), REPLY_TIMEOUT_S, tries=1)
             try:
                 status, motion = yield from self._judge((yield from self._status()))
@@ -380,7 +394,8 @@ class AlarisPump:
     def _take_control(self, tries: int = 2) -> Dialogue[None]:
         serial = self._serial or (yield from self._serial_number())
         words = yield from self._ask("REMOTE_CTRL", "ENABLED", security_code(serial), tries=tries)
-        if words[1:2] != ["ENABLED"] or words[3:4] != ["PERMIT"]:
+        self._permitted = words[1:2] == ["ENABLED"] and words[3:4] == ["PERMIT"]
+        if not self._permitted:
             raise Refused(NO_PERMIT)
 
     def _give_back(self) -> Dialogue[None]:

@@ -38,5 +38,5 @@ KINDS: dict[str, Kind] = {
     "harvard": Kind(harvard.DRIVER, {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}),
     "alaris": Kind(alaris.DRIVER, FIFTY, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
     "perfusor": Kind(bbraun.DRIVER, FIFTY, {"model": "perfusor"}, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
-    "infusomat": Kind(bbraun.DRIVER, BAG, {"model": "infusomat"}, options={"fill_ml": 50.0}),
+    "infusomat": Kind(bbraun.DRIVER, BAG, {"model": "infusomat"}, {"type_number": "202", "fill_ml": 50.0}),
 }
