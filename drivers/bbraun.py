@@ -22,6 +22,7 @@ from pumpd.driver import (
     Frame,
     Framer,
     Garbled,
+    Grid,
     Identity,
     KeepAlive,
     Line,
@@ -96,6 +97,8 @@ class BBraunPump:
         self._rates = wire.rates(rate_decimals)
         self._controlled = False  # it was put under our remote control, and has not been let go
         self._identnr = 0  # of who answered last
+        self._limits: wire.Limits | None = None  # of who answered last
+        self._offered: Grid | None = None  # the rates of the last plan
         self._alarms: frozenset[int] = frozenset()  # as last read: told is what comes anew
         self._keys: frozenset[str] = frozenset()  # likewise
         self._wrote = 0  # an order of ours may show in so many statuses more
@@ -121,11 +124,12 @@ class BBraunPump:
         )
 
     def fitted(self, container: Container) -> Fitted:
-        """The same with every container of its kind; a syringe pump tells its syringe's size, compared at arming."""
+        """What this pump told of itself, once it was connected; a syringe pump's own syringe is compared at arming."""
         takes = CONTAINERS[self.capabilities.kind]
         if container.kind != takes:
             raise BadSetting("container", f"a {container.kind}; this pump takes a {takes}")
-        return Fitted(rates=self._rates, limits=wire.VOLUMES, counter=wire.COUNTER)
+        self._offered = self._rates_here()
+        return Fitted(rates=self._offered, limits=wire.VOLUMES, counter=wire.COUNTER)
 
     def on_frame(self, frame: Frame, asking: bool) -> Taken:
         """Tell what a status shows anew, and that an order was refused since somebody is at the keypad."""
@@ -172,13 +176,17 @@ class BBraunPump:
         ident = yield from self._find()
         if ident.identnr != self._identnr:
             self._identnr, self._alarms, self._keys = ident.identnr, frozenset(), frozenset()
+            self._limits = None
         model = self._types.get(ident.type_number)
         if model is None:
             every = {number: name for types in TYPES.values() for number, name in types.items()}
             found = every.get(ident.type_number, "not known")
             wanted = ", ".join(self._types.values())
             raise Refused(f"a pump of type {ident.type_number} ({found}) answers; the configuration expects {wanted}")
-        setting = yield from self._set_values()
+        setting = wire.SetValues(*wire.fields(wire.SET_VALUES, (yield from self._read_wherever(Segment.SET_VALUES))))
+        if self._limits is None:
+            with suppress(Refused):  # it can be watched without
+                self._limits = yield from self._read_limits()
         return Identity(
             model=model,
             version=ident.software.decode("ascii", "replace").strip(),
@@ -299,7 +307,7 @@ class BBraunPump:
                 yield from self._order(Segment.WRITE_VALUES, wire.values(0), "rate 0")
             self._controlled = False
             yield from self._choose_mode(Mode.DOCUMENTATION)
-            status = yield from self._status()
+            status = yield from self._status_wherever()
         if not status.says(wire.DOCUMENTATION) or status.says(wire.DATA_LOCK):
             raise Differs("mode", "documentation, no data lock", f"{status.mode}, lock {status.says(wire.DATA_LOCK)}")
 
@@ -328,6 +336,9 @@ class BBraunPump:
     def _status(self) -> Dialogue[Status]:
         return wire.read_status((yield from self._read(Segment.STATUS)))
 
+    def _status_wherever(self) -> Dialogue[Status]:
+        return wire.read_status((yield from self._read_wherever(Segment.STATUS)))
+
     def _actual(self) -> Dialogue[wire.Actual]:
         return wire.Actual(*wire.fields(wire.ACTUAL, (yield from self._read(Segment.ACTUAL))))
 
@@ -340,28 +351,33 @@ class BBraunPump:
         return None
 
     def _heed(self, status: Status) -> Dialogue[None]:
-        """Read again what the pump wants read, though nothing in it is for a reading: it may wait for that."""
-        for bit, segment in ((wire.LIMITS_CHANGED, Segment.LIMITS), (wire.DOSE_CHANGED, Segment.DOSE)):
-            if bit in status.requests:
-                with suppress(Refused, Garbled):
-                    yield from self._read(segment)
+        """Read again what the pump wants read, though little in it is for a reading: it may wait for that."""
+        if wire.LIMITS_CHANGED in status.requests:
+            with suppress(Refused, Garbled):
+                self._limits = yield from self._read_limits()
+        if wire.DOSE_CHANGED in status.requests:
+            with suppress(Refused, Garbled):
+                yield from self._read(Segment.DOSE)
 
     def _stay_in_touch(self) -> Dialogue[None]:
         yield self._question(Segment.IDENT)
 
     def _find(self, tries: int = 2) -> Dialogue[wire.Ident]:
         """Who answers, without address or at the configured one: first where the pump was heard last."""
+        return wire.Ident(*wire.fields(wire.IDENT, (yield from self._read_wherever(Segment.IDENT, tries))))
+
+    def _read_wherever(self, segment: Segment, tries: int = 1) -> Dialogue[Frame]:
+        """A pump may tell who it is at an address where it answers nothing else, so any question may have to look."""
         before = self._address
         try:
-            frame = yield from self._read(Segment.IDENT, tries)
+            return (yield from self._read(segment, tries))
         except (Silent, Refused):
             self._address = self._other_address()
             try:
-                frame = yield from self._read(Segment.IDENT, tries)
+                return (yield from self._read(segment, tries))
             except BaseException:  # cut short, too: it was not heard there
                 self._address = before
                 raise
-        return wire.Ident(*wire.fields(wire.IDENT, frame))
 
     def _other_address(self) -> bytes:
         return NO_ADDRESS if self._address == self._letter else self._letter
@@ -415,14 +431,22 @@ class BBraunPump:
         if got.limit != limit:
             raise Differs("volume limit", str(wire.volume_of(limit)), str(wire.volume_of(got.limit)))
 
+    def _read_limits(self) -> Dialogue[wire.Limits]:
+        return wire.Limits(*wire.fields(wire.LIMITS, (yield from self._read(Segment.LIMITS))))
+
+    def _rates_here(self) -> Grid:
+        return self._rates if self._limits is None else wire.within(self._rates, self._limits)
+
     def _check_limits(self, rate: MlPerHour, limit: Ml) -> Dialogue[None]:
-        got = wire.Limits(*wire.fields(wire.LIMITS, (yield from self._read(Segment.LIMITS))))
+        self._limits = got = yield from self._read_limits()
         most, least = wire.rate_of(got.remote_rate_most), wire.rate_of(got.remote_rate_least)
         largest = wire.volume_of(got.volume_most)
         if (most is not None and rate > most) or (least is not None and rate < least):
             raise Refused(f"this pump takes rates from {least} to {most} under remote control, not {rate}")
         if largest is not None and limit > largest:
             raise Refused(f"this pump takes volume limits up to {largest}, not {limit}")
+        if self._offered is not None and self._offered.least < self._rates_here().least:
+            raise Refused(f"this pump takes no rate below {least}, which was not known yet: plan again")
 
     def _check_syringe(self, planned: Container) -> Dialogue[None]:
         told = syringe_of((yield from self._actual()))
@@ -448,7 +472,7 @@ class BBraunPump:
     def _take_control(self) -> Dialogue[None]:
         """Remote control with the keypad still allowed: its stop key must work whatever becomes of us."""
         yield from self._choose_mode(Mode.REMOTE_AND_KEYPAD)
-        status = yield from self._status()
+        status = yield from self._status_wherever()
         if not status.says(wire.REMOTE_AND_KEYPAD):
             raise Differs("mode", "remote and keypad", status.mode)
         self._controlled = True

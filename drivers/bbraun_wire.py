@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from binascii import crc_hqx
 from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -287,6 +287,18 @@ class Limits(NamedTuple):
 
 IDENT, STATUS, ACTUAL = struct.Struct(">IH10sI"), struct.Struct(">BIIIIH"), struct.Struct(">BIHHHHHHHH")
 SET_VALUES, LIMITS = struct.Struct(">IIHIHBH20s"), struct.Struct(">IBBIIBIBIHIHBIIII")
+
+
+def within(grid: Grid, told: Limits) -> Grid:
+    """What of the grid this pump takes under remote control."""
+    least, most = rate_of(told.remote_rate_least), rate_of(told.remote_rate_most)
+    step = grid.step_at(grid.least)
+    slowest = grid.least if least is None else (least.value / step).to_integral_value(ROUND_CEILING) * step
+    return replace(
+        grid,
+        least=max(grid.least, slowest),
+        most=grid.most if most is None else min(grid.most, most.value),
+    )
 
 
 def fields(layout: struct.Struct, frame: Frame) -> tuple[Any, ...]:

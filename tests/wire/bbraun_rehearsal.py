@@ -202,7 +202,7 @@ def transcript(name: str) -> list[tuple[bytes, bytes]]:
 
 # --- dialogues -------------------------------------------------------------------------------------------------------
 
-CONNECT = [ident(address=""), set_values(address="")]
+CONNECT = [ident(address=""), set_values(address=""), limits(address="")]
 TAKE = [
     status(DOCUMENTATION | 1 << 4, address=""),
     ident(address=""),

@@ -246,8 +246,9 @@ def test_a_no_at_any_step_refuses_what_was_asked(
     make: Callable[[Pump], Dialogue[Any]], script: Script, pump: Callable[[], Pump], step: int, reason: int
 ) -> None:
     opened, segment = pump(), script[step][0][2]
-    if script is RELEASE and step == 2:  # rate 0: then the pump may beep on its way back, and that is all
-        disturbed(opened, make(opened), script, step, no("12", reason), Heard())
+    beeps_at_most, watched_without = script is RELEASE and step == 2, script is CONNECT and step == 2
+    if beeps_at_most or watched_without:  # rate 0 on the way back; limits of a pump
+        disturbed(opened, make(opened), script, step, no(f"{segment:02x}", reason), Heard())
         return
     with pytest.raises((Refused, Silent)):  # silence where it was looked for at its other address
         disturbed(opened, make(opened), script, step, no(f"{segment:02x}", reason), Heard())
@@ -485,7 +486,7 @@ def test_another_pump_on_the_line_tells_its_own_alarms() -> None:
     told(pump, status(LOCKED, alarm=1 << 4)[1])
     rehearse(pump, pump.connect(), [ident(), set_values()])
     assert told(pump, status(LOCKED, alarm=1 << 4)[1]) == []
-    rehearse(pump, pump.connect(), [ident(IDENTNR + 1), set_values()])
+    rehearse(pump, pump.connect(), [ident(IDENTNR + 1), set_values(), limits()])
     assert len(told(pump, status(LOCKED, alarm=1 << 4)[1])) == 1
 
 
@@ -522,14 +523,27 @@ def test_the_answer_to_the_change_of_mode_may_come_from_the_old_or_the_new_addre
 
 def test_a_pump_that_has_its_letter_already_is_found_by_it() -> None:
     pump = DRIVER.open({})
-    script = [(ident(address="")[0], None), ident(), set_values()]
+    script = [(ident(address="")[0], None), ident(), set_values(), limits()]
     assert rehearse(pump, pump.connect(), script).serial == "1019-12345"
     assert rehearse(pump, pump.read(), READ_RUNNING).motion is Motion.INFUSING
 
 
+def test_a_pump_that_tells_who_it_is_without_address_and_all_else_at_its_letter_is_found_there() -> None:
+    pump = DRIVER.open({})
+    script = [ident(address=""), (set_values(address="")[0], None), set_values(), limits()]
+    assert rehearse(pump, pump.connect(), script).rate == MlPerHour(10)
+    assert rehearse(pump, pump.read(), READ_RUNNING).motion is Motion.INFUSING
+
+
+@pytest.mark.parametrize("answer", [None, no("02", 8, ""), no("02", 9, "")])
+def test_a_released_pump_may_keep_its_letter(answer: bytes | None) -> None:
+    lost = (status(address="")[0], answer)
+    rehearsed(lambda pump: pump.release(), [*RELEASE[:-1], lost, status(GONE)])
+
+
 def test_a_pump_that_fell_back_to_no_address_is_found_there() -> None:
     pump = armed()
-    script = [(ident()[0], None), *CONNECT]
+    script = [(ident()[0], None), *CONNECT[:2]]
     assert rehearse(pump, pump.connect(), script).serial == "1019-12345"
 
 
@@ -644,7 +658,7 @@ def test_a_size_that_is_not_told_cannot_be_compared() -> None:
 def test_a_bag_has_no_size_that_a_pump_could_read() -> None:
     pump = DRIVER.open({"model": "infusomat"})
     infusomat = 202 << 18 | 7
-    rehearse(pump, pump.connect(), [ident(infusomat, ""), set_values(address="")])
+    rehearse(pump, pump.connect(), [ident(infusomat, ""), *CONNECT[1:]])
     take = [*TAKE[:1], ident(infusomat, ""), control(1, infusomat), ident(infusomat), *TAKE[4:]]
     script = [*take, limits(), *ARM[len(TAKE) + 2 :]]
     programme = Programme(bag(), MlPerHour(10), Ml(20), keypad_lock=True)
@@ -925,7 +939,7 @@ def test_each_type_is_taken_by_its_own_model_and_refused_by_the_other(model: str
     for other, types in TYPES.items():
         for number, name in types.items():
             pump = DRIVER.open({"model": model})
-            script = [ident(number << 18 | 7, ""), set_values(address="")]
+            script = [ident(number << 18 | 7, ""), *CONNECT[1:]]
             if other == model:
                 found = rehearse(pump, pump.connect(), script)
                 assert (found.model, found.serial) == (name, f"{number}-7")
@@ -945,7 +959,7 @@ def test_two_types_with_one_number_are_two_pumps() -> None:
     serials = set()
     for number in TYPES["perfusor"]:
         pump = DRIVER.open({})
-        script = [ident(number << 18 | 12345, ""), set_values(address="")]
+        script = [ident(number << 18 | 12345, ""), *CONNECT[1:]]
         serials.add(rehearse(pump, pump.connect(), script).serial)
     assert len(serials) == len(TYPES["perfusor"])
 
@@ -960,6 +974,37 @@ def test_each_model_takes_its_kind_of_container(model: str, kind: str, takes: Co
     assert pump.fitted(takes) == DRIVER.open({}).fitted(syringe("1"))
     with pytest.raises(BadSetting, match=f"this pump takes a {takes.kind}"):
         pump.fitted(not_that)
+
+
+@pytest.mark.shows("S8")
+def test_what_the_pump_told_of_itself_is_what_can_be_set() -> None:
+    pump = DRIVER.open({})
+    assert pump.fitted(syringe()).rates.least == Decimal("0.1")
+    rehearse(pump, pump.connect(), [*CONNECT[:2], limits(most=20055, least=101, address="")])
+    rates = pump.fitted(syringe()).rates
+    assert (rates.least, rates.down(Decimal(500)), rates.down(Decimal(1))) == (Decimal("1.1"), Decimal("200.5"), None)
+    rehearse(pump, pump.connect(), [ident(IDENTNR + 1, ""), *CONNECT[1:2], limits(None, None, None, address="")])
+    assert pump.fitted(syringe()).rates == DRIVER.open({}).fitted(syringe()).rates, "another pump"
+
+
+@pytest.mark.shows("S1")
+def test_a_plan_that_was_made_before_the_pump_told_its_limits_is_made_again() -> None:
+    pump = DRIVER.open({})
+    pump.fitted(syringe())
+    slow = limits(least=100, address="")
+    rehearse(pump, pump.connect(), [*CONNECT[:2], slow])
+    script = [*TAKE, limits(least=100)]
+    with pytest.raises(Refused, match=r"no rate below 1.*plan again"):
+        rehearse(pump, arm(pump), script)
+    pump.fitted(syringe())
+    with pytest.raises(Differs):  # further on
+        rehearse(pump, arm(pump), [status(), limits(least=100), actual(syringe=20)])
+
+
+def test_limits_that_somebody_changed_are_known_from_then_on() -> None:
+    pump = armed()
+    rehearse(pump, pump.read(), [actual(), status(RUNS, 1000, request=2), limits(least=100)])
+    assert pump.fitted(syringe()).rates.least == 1
 
 
 def test_the_grids_round_down() -> None:
