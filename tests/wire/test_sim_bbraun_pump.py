@@ -542,3 +542,15 @@ def test_kvo_may_be_told_as_running_or_not(in_kvo: bool) -> None:
     host.keep(7)
     assert host.status().bits() & {7, 13} == ({7, 13} if in_kvo else {13})
     assert host.truth["rate_ml_h"] == 1.0
+
+
+def test_a_bolus_at_the_keypad_is_not_the_hosts() -> None:
+    host = running(mode=1)
+    host.act(5)
+    host.act(0, 0)
+    host.act(0)
+    host.control(do="press", key="bolus")
+    host.keep(3.0)
+    assert host.status().bits() & {7, 9} == {7, 9}
+    host.control(do="press", key="bolus")
+    assert host.status().bits() & {7, 8, 9} == {7, 8}
