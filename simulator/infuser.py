@@ -441,7 +441,7 @@ class Infuser:
                 self.battery.until_left(self.manners.battery_empty_s) + LEAST_STEP_S,
             )
         if self.doing is Doing.RUNNING and self.time_limit_left_s:
-            until = min(until, self.time_limit_left_s)
+            until = min(until, self.time_limit_left_s + LEAST_STEP_S)  # a volume that ends with it comes first
         if self.body.turning:
             if self.body.senses_end and self._warns(Trouble.NEAR_EMPTY, self._near_empty_ml()):
                 until = min(until, self.body.until_left(self._near_empty_ml()))
@@ -466,7 +466,7 @@ class Infuser:
                 self.doing, self._acted_s = Doing.HELD, self.time_s
                 self.alarm(Trouble.STANDBY_OVER)
         limit_s = math.inf if self.time_limit_s is None else self.time_limit_s
-        if self.doing is Doing.RUNNING and limit_s - LEAST_STEP_S <= self.toward_time_s < math.inf:
+        if self.doing is Doing.RUNNING and limit_s <= self.toward_time_s < math.inf:
             self.toward_time_s = math.inf  # it is over once
             self._end(Trouble.TIME_OVER)
         if self._may_remind() and self.time_s >= self._acted_s + self.manners.reminder_s - LEAST_STEP_S:
@@ -626,7 +626,7 @@ class Infuser:
             self.infused_ml = self.running_s = 0.0
         self._note("power-on", POWER)
         self.notice()
-        if self._resumes and self.limit_left_ml != 0:
+        if self._resumes and self.limit_left_ml != 0 and self.board.blocking() is None:
             self._infuse(POWER)
 
     def meddle(self, request: Mapping[str, Any]) -> None:

@@ -187,3 +187,5 @@ class Board:
         self._standing.clear()
         self.raised.clear()
         self._unasked.clear()
+        for trouble in sorted(self._forced):
+            self.strike(trouble, caused=True)

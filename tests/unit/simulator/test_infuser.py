@@ -101,6 +101,29 @@ def test_its_time_is_over_as_its_volume_is(at_limit: str) -> None:
         face.set_time_limit(0.0)
 
 
+@pytest.mark.parametrize("step", [1e9, 7.0, 0.1])
+@pytest.mark.parametrize("rate_ml_h", [60.0, 13.7, 6.1])
+def test_a_volume_that_ends_with_its_time_is_told_as_the_volume(rate_ml_h: float, step: float) -> None:
+    face = started(rate_ml_h, rate_ml_h / 60)
+    face.set_time_limit(60.0)
+    pass_time(face, 61, step)
+    assert Trouble.LIMIT in face.troubles
+    assert Trouble.TIME_OVER not in face.troubles
+
+
+def test_what_was_forced_stands_again_when_power_returns() -> None:
+    face = started(60.0, 10.0, manners=manners(resumes_after_power=True))
+    face.meddle({"do": "alarm", "name": "drop_sensor"})
+    face.power_off()
+    face.power_on()
+    assert (face.troubles, face.doing) == ((Trouble.DROPS,), Doing.HELD)
+    warned = started(60.0, 10.0, manners=manners(resumes_after_power=True))
+    warned.power_off()
+    warned.meddle({"do": "alarm", "name": "drop_sensor"})
+    warned.power_on()
+    assert (warned.troubles, warned.doing) == ((Trouble.DROPS,), Doing.HELD)
+
+
 def test_a_container_is_near_empty_by_volume_or_by_time() -> None:
     face = started(60.0, manners=manners(near_empty_ml=2.0, near_empty_s=180.0))
     pass_time(face, 3000 - 181)
