@@ -580,3 +580,24 @@ def test_a_bolus_at_the_keypad_is_not_the_hosts() -> None:
     assert host.status().bits() & {7, 9} == {7, 9}
     host.control(do="press", key="bolus")
     assert host.status().bits() & {7, 8, 9} == {7, 8}
+
+
+def test_times_that_the_notes_do_not_give_can_be_chosen() -> None:
+    host = running(6000, 1, invented={"kvo_s": 60.0, "reminder_s": 0.0})
+    host.keep(67)
+    assert host.status().alarm_bits() == {12, 15}
+    host.control(do="press", key="mute")
+    host.keep(600)
+    assert host.status().alarms == 0
+    early = taken(invented={"reminder_s": 30.0})
+    early.keep(31)
+    assert early.status().alarm_bits() == {10}
+    bag = pump(type_number="202", invented={"drops_s": 5.0})
+    bag.take(identity=202 << 18 | 12345)
+    bag.order(36000, 200)
+    bag.act(0)
+    bag.control(do="occlude", where="upstream")
+    bag.keep(9)  # half a mL is drawn out of the closed set first
+    assert bag.status().alarms == 0
+    bag.keep(2)
+    assert bag.status().alarm_bits() == {5}
