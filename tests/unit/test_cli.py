@@ -183,7 +183,11 @@ def test_a_pump_without_watchdog_is_said_to_run_on(tmp_path: Path, capsys: pytes
     ("words", "said", "code"),
     [
         (["plan", *USUAL], "one of --config FILE and --driver NAME", USAGE),
-        (["plan", "--driver", "nobody", *USUAL], "is installed; there are alaris, bbraun, harvard, newera", REFUSED),
+        (
+            ["plan", "--driver", "nobody", *USUAL],
+            "is installed; there are alaris, bbraun, fresenius, harvard, newera, zyno",
+            REFUSED,
+        ),
         (["plan", "--driver", "newera", "--weight", "heavy", *USUAL[2:]], "--weight heavy: expected a weight", USAGE),
         (["plan", "--driver", "newera", "--weight", "70", *USUAL[2:]], "with its unit, such as 70kg", USAGE),
         (["plan", "--driver", "newera", *USUAL[2:]], "--weight: missing", REFUSED),

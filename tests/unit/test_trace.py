@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from pumpd.line import trace as module
 from pumpd.line.trace import Trace, line, traced
@@ -79,14 +80,13 @@ def test_a_second_life_goes_on_in_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "wire.log").read_text().count("begun") == 2
 
 
-def test_a_file_that_cannot_be_written_is_told_and_costs_nothing_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trace = Trace(tmp_path / "no such folder" / "wire.log", Clock().wire, wall)
-    for _ in range(3):
-        trace.said(b"x")
-    trace.close()
-    assert "trace.failed" in capsys.readouterr().out + caplog.text
+def test_a_file_that_cannot_be_written_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        trace = Trace(tmp_path / "no such folder" / "wire.log", Clock().wire, wall)
+        for _ in range(3):
+            trace.said(b"x")
+        trace.close()
+    assert [entry["event"] for entry in logged] == ["trace.failed"]
 
 
 def test_a_disk_that_hangs_loses_lines_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
