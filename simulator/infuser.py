@@ -107,6 +107,7 @@ class Infuser:
         self.infused_ml = 0.0
         self.bolus_ml = 0.0  # of the present or last bolus
         self.toward_limit_ml = 0.0
+        self._past_limit = False  # it went on
         self.time_limit_s: float | None = None  # as set; None: none
         self.toward_time_s = 0.0
         self.locked = False  # the keypad
@@ -224,7 +225,7 @@ class Infuser:
                 raise Refused(f"alarm {self.board.present[0]}")
             self._acknowledge()
         if self.manners.limit_restarts:
-            self.toward_limit_ml = self.toward_time_s = 0.0
+            self.toward_limit_ml, self.toward_time_s, self._past_limit = 0.0, 0.0, False
         if self.limit_left_ml == 0:
             raise Refused("limit reached")
         if self.time_limit_left_s == 0:
@@ -266,7 +267,7 @@ class Infuser:
         if self.doing is Doing.RUNNING and not self.manners.limit_while_running:
             raise Refused("running")
         self._acted_s = self.time_s
-        self.limit_ml, self.toward_limit_ml = ml, 0.0
+        self.limit_ml, self.toward_limit_ml, self._past_limit = ml, 0.0, False
         self.at_limit = at_limit or self.at_limit
         if self.doing is Doing.RUNNING:
             self._infuse(author)
@@ -291,7 +292,7 @@ class Infuser:
             raise Refused("no bolus now")
         if (trouble := self.board.blocking()) is not None:
             raise Refused(f"alarm {trouble}")
-        left_ml = self.limit_left_ml if self.limit_left_ml is not None and self.manners.bolus_is_counted else math.inf
+        left_ml = self._still_ml() if self.manners.bolus_is_counted else math.inf
         if not left_ml:
             raise Refused("limit reached")
         self._before_bolus = self.doing, self.motions.last[-1].by if self.doing is Doing.RUNNING else author
@@ -483,8 +484,7 @@ class Infuser:
         counted = {Doing.BOLUS: self.manners.bolus_is_counted, Doing.PURGE: self.manners.purge_is_counted}
         if counted.get(self.doing, True):
             self.infused_ml += moved_ml
-            if self.doing is not Doing.KVO:
-                self.toward_limit_ml += moved_ml
+            self.toward_limit_ml += moved_ml
 
     def _halted(self, halt: Halt) -> None:
         if halt is Halt.LIMIT:
@@ -495,11 +495,12 @@ class Infuser:
 
     def _reached(self) -> None:
         """The motion gave what it might: a bolus, or the limit."""
-        if self.doing is Doing.BOLUS and (self.limit_left_ml is None or self.limit_left_ml > NEAR_ML):
+        if self.doing is Doing.BOLUS and self._still_ml() > NEAR_ML:
             self._go_on(FAULT)
             return
         if self.limit_ml is not None:
             self.toward_limit_ml = self.limit_ml  # without the rounding residue
+            self._past_limit = self.at_limit == "continue"
         self._end(Trouble.LIMIT)
 
     def _end(self, trouble: Trouble) -> None:
@@ -519,9 +520,12 @@ class Infuser:
     # -- the motor
 
     def _infuse(self, author: str) -> None:
+        self._move(Doing.RUNNING, self.rate_ml_h, self._still_ml(), author)
+
+    def _still_ml(self) -> float:
+        """What a motion may give: up to the limit; without end where there is none, or where it ran on past it."""
         left_ml = self.limit_left_ml
-        past = left_ml == 0 and self.at_limit == "continue" and self.doing is Doing.RUNNING
-        self._move(Doing.RUNNING, self.rate_ml_h, math.inf if left_ml is None or past else left_ml, author)
+        return math.inf if left_ml is None or self._past_limit else left_ml
 
     def _move(self, doing: Doing, rate_ml_h: float, left_ml: float, author: str) -> None:
         self.motions.begin(author, rate_ml_h, left_ml, goes_on=self.body.turning)
@@ -532,7 +536,7 @@ class Infuser:
     def _go_on(self, author: str) -> None:
         """As before the bolus."""
         doing, by = self._before_bolus
-        if doing is Doing.RUNNING and self.limit_left_ml != 0:
+        if doing is Doing.RUNNING:
             self._infuse(by)
         else:
             self._hold("stop", author)

@@ -387,3 +387,77 @@ def test_the_device_knows_it_by_its_protocols_alone() -> None:
     assert Device().control({"do": "alarm", "name": "door_open"})["error"] == "alarm: a newera pump has no such thing"
     with pytest.raises(ValueError, match="serial: a newera pump has no such setting; it has address"):
         Device(serial="T-9")
+
+
+@pytest.mark.parametrize("limit_ml", [0.1, 0.3, 1.7, 3.3])
+@pytest.mark.parametrize("step", [0.37, 1.1, 7.7])
+def test_at_the_limit_nothing_is_left_but_nothing(limit_ml: float, step: float) -> None:
+    face = started(37.7, limit_ml)
+    pass_time(face, 400, step)
+    assert face.limit_left_ml == 0.0
+    assert face.infused_ml == pytest.approx(limit_ml, abs=1e-12)
+
+
+def test_a_new_alarm_sounds_again() -> None:
+    face = started(60.0)
+    face.alarm(Trouble.MAINS_LOST, caused=True)
+    face.press("mute")
+    assert (face.muted, face.sounding) == (True, False)
+    face.alarm(Trouble.PCA_LIMIT)
+    assert (face.muted, face.sounding) == (False, True)
+
+
+def test_the_vein_is_kept_open_no_faster_than_it_was_infused() -> None:
+    face = started(0.3, 0.1, manners=manners(at_limit="kvo"))
+    pass_time(face, 1201)
+    assert (face.doing, face.motor_rate_ml_h) == (Doing.KVO, 0.3)
+
+
+def test_where_the_limit_restarts_each_start_gives_it_all() -> None:
+    for restarts, left_ml in ((False, 0.5), (True, 1.0)):
+        face = started(60.0, 1.0, manners=manners(limit_restarts=restarts))
+        pass_time(face, 30)
+        face.stop()
+        face.start()
+        assert face.limit_left_ml == pytest.approx(left_ml)
+
+
+def test_a_start_acknowledges_or_waits_for_a_person() -> None:
+    for acknowledges in (True, False):
+        face = started(60.0, manners=manners(start_acknowledges=acknowledges))
+        face.alarm(Trouble.OCCLUSION)
+        if acknowledges:
+            face.start()
+            assert face.troubles == ()
+        else:
+            with pytest.raises(Refused, match="alarm occlusion"):
+                face.start()
+            face.press("mute")
+            face.start()
+
+
+def test_the_dark_takes_alarms_and_may_take_the_counter() -> None:
+    for survives, infused_ml in ((True, 1.0), (False, 0.0)):
+        face = started(60.0, manners=manners(counters_survive_power_cut=survives))
+        pass_time(face, 60)
+        face.alarm(Trouble.OCCLUSION)
+        face.power_off()
+        face.power_on()
+        assert (face.troubles, face.infused_ml) == ((), pytest.approx(infused_ml))
+
+
+def test_past_its_limit_a_pump_that_goes_on_takes_a_bolus_too() -> None:
+    face = started(60.0, 1.0, manners=manners(at_limit="continue"))
+    pass_time(face, 90)
+    face.bolus(2.0, "keypad")
+    pass_time(face, 14.4 + 60)
+    assert (face.doing, face.infused_ml) == (Doing.RUNNING, pytest.approx(1.5 + 2.0 + 1.0))
+    assert face.motions.by == {"wire": pytest.approx(2.5), "keypad": pytest.approx(2.0)}
+
+
+def test_a_bolus_that_reaches_the_limit_ends_there() -> None:
+    face = started(60.0, 3.0)
+    pass_time(face, 60)
+    face.bolus(2.0)
+    pass_time(face, 60)
+    assert (face.doing, face.troubles, face.limit_left_ml) == (Doing.HELD, (Trouble.LIMIT,), 0.0)

@@ -187,6 +187,17 @@ def test_air_follows_an_empty_bag() -> None:
     assert (body.halt, body.plunger_ml) == (None, pytest.approx(19.0))
 
 
+def test_a_small_bag_does_not_fill_a_set_full_of_air() -> None:
+    body = pump(fill_ml=1.0)
+    body.infuse(60.0)
+    run(body, 3600)
+    body.new_container(3.0)
+    assert (body.bag_ml, body.set_ml) == (0.0, pytest.approx(3.0))
+    body.infuse(60.0)
+    run(body, 3600)
+    assert (body.halt, body.plunger_ml) == (Halt.AIR, pytest.approx(12.0))
+
+
 def test_a_pump_without_an_air_detector_ends_dry() -> None:
     body = pump(fill_ml=1.0, sees_air=False)
     body.put_air(5.0)
