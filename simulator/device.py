@@ -48,6 +48,7 @@ class Device:
         self.seed = seed
         self._scenario = scenario or Scenario()
         self._battery = Battery(kind.battery_min if battery_min is None else battery_min)
+        self._has_battery = self._battery.percent is not None
         setup = Setup(
             seed=seed,
             fill_ml=kind.fill_ml if fill_ml is None else fill_ml,
@@ -132,9 +133,10 @@ class Device:
             self._at = at
             self._sim_s += dt
             self._panel.advance(dt)
-            self._battery.advance(dt)
-            if not self._battery.idle:
-                self._panel.notice()
+            if self._has_battery:
+                self._battery.advance(dt)
+                if not self._battery.idle:
+                    self._panel.notice()
 
     def _happen(self) -> None:
         """Do what is due now."""

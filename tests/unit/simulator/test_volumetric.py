@@ -156,6 +156,9 @@ def test_an_occlusion_above_draws_the_set_empty() -> None:
     assert (body.halt, body.plunger_ml, body.bag_ml) == (Halt.UPSTREAM, pytest.approx(0.5), 100.0)
     body.release()
     assert body.bag_ml == pytest.approx(99.5)
+    body.infuse(60.0)
+    run(body, 60)
+    assert (body.halt, body.plunger_ml, body.bag_ml) == (None, pytest.approx(1.5), pytest.approx(98.5))
 
 
 def test_a_pump_that_does_not_see_it_counts_what_never_came_until_no_drop_falls() -> None:
