@@ -220,6 +220,10 @@ def test_a_bubble_halts_it_from_a_size_on(ml: float, halt: Halt | None) -> None:
     body.infuse(60.0)
     run(body, 1)
     assert body.turning
+    body.put_air(1.0)
+    body.new_container(50.0)
+    run(body, 1)
+    assert body.turning
 
 
 def test_an_open_door_stops_the_motor() -> None:

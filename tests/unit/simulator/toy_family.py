@@ -45,7 +45,8 @@ class ToyMouth:
                 self.face.stop()
         except Refused as refusal:
             return f"no: {refusal.code}\n".encode()
-        return f"{self.face.doing} {self.face.infused_ml:.3f}\n".encode()
+        shown_ml = math.floor(self.face.infused_ml * 1000 + 1e-3) / 1000  # no digit hangs on a rounding residue
+        return f"{self.face.doing} {shown_ml:.3f}\n".encode()
 
     def unsolicited(self) -> bytes:
         return "".join(f"! {trouble}\n" for trouble in self.face.raised).encode()
