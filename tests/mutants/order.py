@@ -25,14 +25,15 @@ class Naming:
                     self.lines.setdefault(name, set()).add((path, node.lineno))  # type: ignore[attr-defined]
 
     def of(self, mutation: Mutation) -> set[Line]:
-        """The lines that name what the mutation changes: a figure, a table, a field or a function with its defaults."""
+        """The lines that name what the mutation changes: a figure, a table, a field; of a default its function's."""
         named = {
             name
             for node in ast.walk(mutation.source.tree)
             if isinstance(node, ast.stmt) and node.lineno <= mutation.lines.start <= (node.end_lineno or 0)
             for name in _made(node)
         }
-        return {line for name in named for line in self.lines.get(name, ())}
+        own = {(mutation.source.path, line) for line in _lines_of_function(mutation)}
+        return own.union(*(self.lines.get(name, ()) for name in named))
 
 
 def _read(node: ast.AST) -> Iterator[str]:

@@ -104,9 +104,9 @@ def test_what_runs_at_import_is_noticed_where_it_is_named(tmp_path: Path) -> Non
     user.write_text("from toy import A, f\n\nprint(A().lag)\nf()\n")
     naming = Naming([str(toy), str(user)])
     found = {each.was: naming.of(each) for each in mutations("toy", str(toy), text) if not each.chain}
-    assert found["WAIT_S = 3"] == {(str(toy), 9)}
-    assert found["lag: int = 2"] == {(str(user), 3)}
-    assert found["def f(wait_s=4):"] == {(str(user), 4)}
+    assert found["WAIT_S = 3"] == {(str(toy), 1), (str(toy), 9)}
+    assert found["lag: int = 2"] == {(str(toy), 5), (str(user), 3)}
+    assert found["def f(wait_s=4):"] == {(str(toy), 9), (str(user), 4)}
 
 
 def test_a_test_is_as_rare_as_the_line_of_the_function_that_the_fewest_run() -> None:
