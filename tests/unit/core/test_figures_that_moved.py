@@ -1,4 +1,4 @@
-"""An end that moved, a rate that was loaded, a pump that is nearly done: what is said then, and when."""
+"""An end that moved, a rate that was loaded or refused, a pump that is nearly done: what is said then, and when."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def test_another_rate_in_the_pump_is_another_figure_at_the_display() -> None:
     case.done()
     assert case.state.ordered == MlPerHour(20)
     assert case.state.revision == before + 1
+
+
+def test_an_order_that_failed_is_over_unless_nobody_knows_whether_it_was_carried_out() -> None:
+    case = Case().running(9)
+    case.feed(ev.RateOrdered(case.by(), MlPerHour(45), None))
+    case.feed(ev.OrderFailed(case.order.number, "refused", "in words"))
+    assert case.state.pending is None
+    assert case.answer.state == "failed"
