@@ -349,16 +349,26 @@ class HarvardPump:
             return NOT_TOLD
 
     def _order(self, command: str) -> Dialogue[None]:
-        """One order that may be repeated. What it did is always read back; a chained pump acknowledges none."""
+        """One order that may be repeated. What it did is always read back."""
+        if self._address:
+            yield from self._order_in_chain(command)
+            return
         order = Ask(self._spell(command), REPLY_TIMEOUT_S, tries=1, accept=obeys)
         try:
             frame = yield order
         except Silent:
-            if self._address:
-                return
             yield from self._reopen()
             frame = yield order
         _obeyed(command, frame)
+
+    def _order_in_chain(self, command: str) -> Dialogue[None]:
+        """No order is acknowledged there: the answer to a question right behind it tells that it was heard."""
+        # Waiting out each silence would take so long that the last reading is too old before the pump is armed.
+        both = self._spell(command) + self._spell("ivolume")
+        with suppress(Silent):
+            reply = reply_of((yield Ask(both, REPLY_TIMEOUT_S, tries=1, accept=tells)))
+            if reply.fault:
+                raise Refused(f"{command}: {reply.fault}")
 
     def _volume(self, command: str) -> Dialogue[Ml]:
         volume = volume_of((yield from self._query(command, VOLUME)))

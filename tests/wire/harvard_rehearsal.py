@@ -42,6 +42,7 @@ class Paper:
         self.sent: list[str] = []
         self.starts = True
         self.screen = "run"
+        self.acknowledges = True
 
     def said(self, *lines: str, end: bytes = XON) -> bytes:
         mark = f"{self.address:02d}" if self.address else ""
@@ -70,7 +71,9 @@ class Paper:
             assert command.startswith(start)
             command = command[len(start) :]
         self.sent.append(command)
-        natural = self._do(command)
+        natural: bytes | None = self._do(command)
+        if not self.acknowledges and natural == self.said():
+            natural = None
         if command not in self.twist:
             return natural
         twist = self.twist[command]

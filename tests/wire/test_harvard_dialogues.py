@@ -720,19 +720,20 @@ def test_a_pump_of_a_chain_acknowledges_no_order_and_is_believed_by_what_it_read
     make: Make, before: Callable[..., Paper]
 ) -> None:
     paper = before(7)
-    natural = paper.answer
-
-    def answer(data: bytes) -> bytes | None:
-        reply = natural(data)
-        return None if reply is not None and reply.count(b"\n") == 1 else reply
-
-    paper.answer = answer  # type: ignore[method-assign]
+    paper.acknowledges = False
     expected = play(before(7), make)
     if make is start:
         with pytest.raises(Uncertain):
             play(paper, make)
     else:
         assert play(paper, make) == expected
+
+
+def test_in_a_chain_an_error_is_a_refusal_too() -> None:
+    paper = running(7)
+    paper.twist = {"irate 20 ml/hr": paper.said("Command error:", "   Unknown command")}
+    with pytest.raises(Refused):
+        play(paper, set_rate)
 
 
 def test_an_uncertain_clearing_is_uncertain_and_never_repeated() -> None:
