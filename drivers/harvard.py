@@ -85,7 +85,8 @@ SETTLE_S = 0.1
 TIME_SHARE = Decimal("1.1")  # the target time is a bound on a runaway, never the end of a dose that goes as planned:
 TIME_MARGIN_S = 60  # a tenth and a minute over what the volume takes, or over the longest session
 LONGEST_MIN, LONGEST_MIN_RANGE = 120, (0, 1440)  # a later step may be slower, and a running pump may take no other time
-APART_SHARE = Decimal("0.001")  # rate set and rate told; far above six digits, far below what any plan allows
+SAME_SHARE = Decimal("0.00002")  # rate set and rate told, where six digits and two roundings part them
+APART_SHARE = Decimal("0.001")  # ... and at most; what lies between has to be read twice
 APART_S = 5  # one reading takes no longer, with all its repeats
 
 TROUBLES = {
@@ -191,16 +192,18 @@ class HarvardPump:
 
     def read(self) -> Dialogue[PumpReport]:
         """Counter, rate and status, read again where they do not bear each other out: the line has no check."""
-        seen = ""
+        seen, rate = "", None
         for attempt in range(READINGS):
             if attempt:
                 yield Pause(SETTLE_S)
+            before = rate
             counted = yield from self._counted()
             rate = yield from self._rate_on_any_screen()
             status = yield from self._status()
             seen = _disagreement(status, rate, counted)
-            if not seen and status.motion is not None:
+            if not seen and status.motion is not None and (rate == before or not _in_doubt(status, rate)):
                 return PumpReport(status.motion, rate, counted)
+            seen = seen or f"rate {rate}, status {status.rate}"
         raise Garbled(f"the pump contradicts itself: {seen}")
 
     def settings(self) -> Dialogue[Settings]:
@@ -454,8 +457,15 @@ class HarvardPump:
         return (yield from self._version())
 
     def _version(self) -> Dialogue[dict[str, str]]:
-        lines = (yield from self._ask("version", tries=1)).lines
-        return {found[1]: found[2].strip() for line in lines if (found := LABELLED.fullmatch(line.strip()))}
+        """Asked until two answers agree: one changed byte would make another pump of ours, which is given no stop."""
+        before = yield from self._ask("version", tries=1)
+        for _ in range(READINGS):
+            reply = yield from self._ask("version", tries=1)
+            if reply.lines == before.lines:
+                found = [LABELLED.fullmatch(line.strip()) for line in reply.lines]
+                return {label[1]: label[2].strip() for label in found if label}
+            before = reply
+        raise Garbled("version: answered differently each time")
 
     # --- bounds -------------------------------------------------------------------------------------------------------
 
@@ -548,6 +558,13 @@ def _disagreement(status: Status, rate: MlPerHour | None, counted: Ml) -> str:
     if status.direction in "iI" and not -margin <= given <= most + margin:
         return f"volume {counted}, status {status.volume}"
     return ""
+
+
+def _in_doubt(status: Status, rate: MlPerHour | None) -> bool:
+    """Near, but not the same: a digit of the rate may be missing or changed."""
+    if status.motion is not Motion.INFUSING or rate is None:
+        return False
+    return abs(status.rate.value - rate.value) > rate.value * SAME_SHARE
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

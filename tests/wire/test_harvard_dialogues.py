@@ -157,6 +157,34 @@ def test_a_pump_without_a_serial_number_is_only_watched() -> None:
     assert (found.serial, found.monitor_only) == (None, NO_SERIAL)
 
 
+@pytest.mark.shows("S15", "H9")
+def test_one_changed_answer_makes_no_other_pump_of_ours() -> None:
+    paper = fresh()
+    other = paper.said(*paper.version[:2], "Serial number: D101755")
+    for answers in ([other], [..., other]):
+        paper.twist = {"version": list(answers)}
+        assert play(paper, connect).serial == "D101754"
+    paper.twist = {"version": [other, ..., other, ...]}
+    with pytest.raises(Garbled, match="differently"):
+        play(paper, connect)
+
+
+@pytest.mark.shows("S4", "H9")
+def test_a_rate_that_is_only_near_has_to_be_read_twice() -> None:
+    paper = running()
+    paper.twist = {"irate": [paper.said("46.66 ml/hr")]}
+    assert play(paper, read).rate == RATE
+    paper.twist = {"irate": paper.said("46.66 ml/hr")}
+    assert play(paper, read).rate == MlPerHour("46.66")
+
+
+def test_a_pump_that_infuses_at_no_rate_contradicts_itself() -> None:
+    paper = running()
+    paper.values["irate"] = "0 ul/min"
+    with pytest.raises(Garbled, match="contradicts"):
+        play(paper, read)
+
+
 @pytest.mark.shows("S15")
 def test_a_pump_that_tells_another_address_is_not_ours() -> None:
     paper = fresh()
@@ -170,7 +198,7 @@ def test_a_pump_that_does_not_end_its_replies_is_told_to() -> None:
     silent = [paper.said(*paper.version, end=b"")]
     paper.twist = {"version": silent}
     assert play(paper, connect).serial == "D101754"
-    assert paper.sent[:5] == ["version", "", "poll on", "echo off", "version"]
+    assert paper.sent[:6] == ["version", "", "poll on", "echo off", "version", "version"]
     assert changing(paper.sent) == []
 
 
