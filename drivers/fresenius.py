@@ -43,7 +43,8 @@ from pumpd.units import Ml, MlPerHour
 REPLY_TIMEOUT_S = 1.0  # as the one program that is known waits (section "Timing")
 LOST_AFTER_S = 3.0
 POLL_S = 1.0
-BASE_WAIT_S = 1.0  # after connecting to a base, as the maker asks (section "Session")
+BASE_WAIT_S = 1.2  # after connecting to a base; the maker asks for 1 s (section "Session")
+NOT_READY_S = 0.2  # before a question is asked again that was refused by a NAK; not documented
 
 BASE = "0"
 ALARM, ERROR, RATE, VOLUME = "a", "e", "d", "r"
@@ -226,6 +227,7 @@ class FreseniusPump:
         )
         frame = yield question
         if frame.kind == "nak":
+            yield Pause(NOT_READY_S)
             frame = yield question
         if frame.kind != "reply":
             raise wire.complaint(text, frame)
