@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simulator.families import alaris, bbraun, newera
+from simulator.families import alaris, bbraun, harvard, newera
 from simulator.family import Family
 
-FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (alaris, bbraun, newera)}
+FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (alaris, bbraun, harvard, newera)}
 
 
 def family_named(name: str) -> Family:
