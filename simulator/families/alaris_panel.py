@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.battery import Battery
 from simulator.families.alaris_invented import Invented
-from simulator.infuser import KEYPAD, KEYS, MOVING, POWER, WIRE, Infuser, Manners, actions
+from simulator.infuser import KEYS, MOVING, POWER, WIRE, Infuser, Manners, actions
 from simulator.physics import Body
 from simulator.pump import FAULT, Refused
 from simulator.requests import Action, Value
@@ -54,10 +54,6 @@ PANEL_ACTIONS = {
     **actions(RULES),
     "alarm_code": Action(CODE),
     "alarm_code_over": Action(CODE),
-    "set_limit": Action(
-        {"ml": Value("a volume in mL above 0", above=0)},
-        {"at_limit": Value("what happens at its end", choices=tuple(LIMIT_CODES))},
-    ),
 }
 
 
@@ -157,11 +153,8 @@ class Panel(Infuser):
         self.alarm(Trouble.COMMUNICATION)
 
     def meddle(self, request: Mapping[str, Any]) -> None:
-        """Carry out `alarm`, `alarm_over`, `alarm_code`, `alarm_code_over` or `set_limit`."""
-        if request["do"] == "set_limit":
-            self._touched()
-            self.set_limit(request["ml"], request.get("at_limit"), KEYPAD)
-        elif request["do"] == "alarm_code":
+        """Carry out `alarm_code`, `alarm_code_over` or what the shared face has."""
+        if request["do"] == "alarm_code":
             self._raise_code(request["code"])
         elif request["do"] == "alarm_code_over":
             self.codes = [code for code in self.codes if code != request["code"]]
