@@ -5,7 +5,9 @@ from __future__ import annotations
 from simulator.families import alaris, bbraun, fresenius, harvard, newera, zyno
 from simulator.family import Family
 
-FAMILIES: dict[str, Family] = {module.FAMILY.name: module.FAMILY for module in (alaris, bbraun, fresenius, harvard, newera, zyno)}
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY for module in (alaris, bbraun, fresenius, harvard, newera, zyno)
+}
 
 
 def family_named(name: str) -> Family:
