@@ -461,3 +461,13 @@ def test_a_bolus_that_reaches_the_limit_ends_there() -> None:
     face.bolus(2.0)
     pass_time(face, 60)
     assert (face.doing, face.troubles, face.limit_left_ml) == (Doing.HELD, (Trouble.LIMIT,), 0.0)
+
+
+def test_what_was_acknowledged_and_still_stands_is_not_raised_anew() -> None:
+    face = started(6.0)
+    face.battery.on_mains = False
+    face.notice()
+    face.acknowledge()
+    face.board.news()
+    pass_time(face, 1)
+    assert (face.troubles, face.sounding, face.board.news()) == ((Trouble.MAINS_LOST,), False, ())
