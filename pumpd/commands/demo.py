@@ -30,8 +30,9 @@ from rich.text import Text
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.commands.account import Account, ask_truth
 from pumpd.commands.children import Child, child
+from pumpd.commands.demo_pumps import PUMPS, Shown
 from pumpd.commands.picture import Message, Picture
-from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, Failed, Reach, Where
+from pumpd.commands.reach import DONE, REFUSED, SOCKET_VARIABLE, USAGE, Failed, Reach, Where
 from pumpd.commands.screen import NOT_CERTIFIED, alarm_line, bed, clock, out, plain
 from pumpd.library import share_file
 from pumpd.messaging.local import LocalClient
@@ -53,7 +54,6 @@ PLAN: dict[str, Any] = {
     "preparation": {"drug_mg": 50, "final_ml": 50},
     "concentration_mg_ml": 1,
     "duration_min": 45,
-    "container": {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50},
     "checks": {
         "person": {"age_years": 41, "sex": "female"},
         "liver": {"result": "normal"},
@@ -68,7 +68,7 @@ CONFIG = """\
 [station]
 id = "{station}"
 data_dir = "."
-
+{syringes}
 [bus]
 url = "embedded"
 allow = ["session.plan", "session.arm", "session.start", "session.pause", "session.resume", "session.stop",
@@ -86,16 +86,18 @@ speed = {speed}
 observation_min = 120
 
 [bed.{bed}.pump]
-driver = "newera"
+driver = "{driver}"
 port = "{port}"
 simulated = true
 laboratory = true
-"""
+[bed.{bed}.pump.settings]
+{settings}"""
 
 
 async def demo(
     *,
     speed: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=SPEED_MOST))] = 60,
+    driver: str = "newera",
     stay: bool = False,
 ) -> int:
     """Run a whole 45-minute session against a simulated pump, in less than a minute, and check it against the truth.
@@ -108,13 +110,17 @@ async def demo(
     ----------
     speed
         How many times faster than the clock, 1 to 120.
+    driver
+        Which pump: newera, alaris, bbraun (a Perfusor), infusomat (B. Braun, volumetric) or harvard.
     stay
         Keep simulator, daemon and broker up after the end, and say how to look at them.
     """
+    if driver not in PUMPS:
+        raise Failed(f"--driver {driver}: the demo has no such pump to control; it has {', '.join(PUMPS)}", USAGE)
     _cancel_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="pumpd-demo-") as folder:
         async with AsyncExitStack() as stack:
-            stage = await _set_up(stack, Path(folder), speed)
+            stage = await _set_up(stack, Path(folder), speed, PUMPS[driver])
             await _perform(stage)
             code = await _verdict(stage)
             if stay:
@@ -135,6 +141,7 @@ class Stage:
 
     folder: Path
     speed: int
+    shown: Shown
     reach: Reach
     back_door: tuple[str, int]
     broker: str
@@ -147,22 +154,34 @@ class Stage:
 # --- setting up -----------------------------------------------------------------------------------------------------
 
 
-async def _set_up(stack: AsyncExitStack, folder: Path, speed: int) -> Stage:
+async def _set_up(stack: AsyncExitStack, folder: Path, speed: int, shown: Shown) -> Stage:
     out.print(Rule(Text(f"pumpd demo: a 45-minute ketamine infusion at {speed} times the speed", "bold"), style="dim"))
     out.print(Text(NOT_CERTIFIED, "dim"))
     out.print()
     port = folder / "pump"
-    simulator = await stack.enter_async_context(_simulator(folder, port, speed))
+    simulator = await stack.enter_async_context(_simulator(folder, port, speed, shown))
     back_door = await _back_door(simulator)
-    _step("simulator", "a New Era syringe pump, on a serial port of its own")
+    _step("simulator", f"{shown.words}, on a serial port of its own")
     config = folder / "pumpd.toml"
-    config.write_text(CONFIG.format(station=STATION, bed=BED, speed=speed, port=port))
+    if shown.syringes:
+        (folder / "syringes.toml").write_text(shown.syringes)
+    config.write_text(
+        CONFIG.format(
+            station=STATION,
+            syringes='syringes = "syringes.toml"\n' if shown.syringes else "",
+            bed=BED,
+            speed=speed,
+            driver=shown.driver,
+            port=port,
+            settings=shown.section,
+        )
+    )
     daemon = await stack.enter_async_context(
         child("daemon", folder / "pumpd.log", "pumpd.cli", "run", "--config", str(config))
     )
     broker = await _daemon_ready(daemon)
     _step("daemon", f"station {STATION!r}, MQTT broker at {broker}")
-    stage = Stage(folder, speed, Where(socket=folder / "pumpd.sock").reach(), back_door, broker, daemon)
+    stage = Stage(folder, speed, shown, Where(socket=folder / "pumpd.sock").reach(), back_door, broker, daemon)
     await stack.enter_async_context(_listening(stage))
     await _until(stage, _pump_ready, READY_S, "reach its pump")
     pump = stage.picture.descriptions[PUMP]
@@ -170,9 +189,9 @@ async def _set_up(stack: AsyncExitStack, folder: Path, speed: int) -> Stage:
     return stage
 
 
-def _simulator(folder: Path, port: Path, speed: int) -> Any:
-    options = ["--pty", str(port), "--control", "127.0.0.1:0", "--baud", "0", "--mode", "safe", "--seed", "1"]
-    arguments = ("simulator.cli", "serve", "newera", "--speed", str(speed), *options)
+def _simulator(folder: Path, port: Path, speed: int, shown: Shown) -> Any:
+    options = ["--pty", str(port), "--control", "127.0.0.1:0", "--baud", "0", "--seed", "1"]
+    arguments = ("simulator.cli", "serve", shown.driver, "--speed", str(speed), *options, *shown.simulated)
     return child("simulator", folder / "simulator.log", *arguments)
 
 
@@ -241,7 +260,7 @@ async def _count(stage: Stage) -> None:
 
 async def _perform(stage: Stage) -> None:
     """Plan, arm, start, wait for the end."""
-    planned = await _order(stage, "session.plan", args=PLAN)
+    planned = await _order(stage, "session.plan", args={**PLAN, "container": dict(stage.shown.container)})
     plan = planned["data"]
     met = sum(limit["level"] == "met" for limit in plan["limits"])
     dose = f"{plain(plan['dose_mg'])} mg (0.5 mg/kg, 70 kg) in {plain(plan['volume_ml'])} mL"
