@@ -28,7 +28,7 @@ POLLS = ("on", "off", "remote")
 FEMTOLITRES_PER_ML = 1e12
 FOOT_SWITCHES = {"mom": "Momentary", "rise": "Rising Edge", "fall": "Falling Edge"}
 SYRINGES_MM = {  # code: name, ml: mm. One is recorded, the others are usual figures
-    "hoshi": ("Hoshi", {20: 20.45}),
+    "hos": ("Hoshi", {20: 20.45}),
     "bdp": ("Becton Dickinson Plasti-pak", {5: 11.99, 10: 14.43, 20: 19.05, 60: 26.59}),
 }
 CLOCK_ZERO = datetime(2000, 1, 1)  # noqa: DTZ001 - a pump's clock knows no zone
@@ -303,9 +303,11 @@ class Desk:
             return [f"{panel.syringe_maker}, {panel.syringe.shown(rescaled=True)}, {panel.diameter_mm:.6g} mm"]
         if code == "?":
             return [f"{code:<6}{name}" for code, (name, _) in SYRINGES_MM.items()]
-        if code not in SYRINGES_MM:
+        if code[:3] not in SYRINGES_MM:  # `HOSHI` is taken too: recorded
             raise BadArgument(code, "Unknown syringe")
-        maker, sizes = SYRINGES_MM[code]
+        maker, sizes = SYRINGES_MM[code[:3]]
+        if number == "?":
+            return [f"{ml} ml" for ml in sizes]
         volume = read_volume(number, unit)
         if volume is None or volume.ml not in sizes:
             raise BadArgument(number, "Unknown syringe")

@@ -214,6 +214,7 @@ def test_one_command_one_answer(command: bytes, text: bytes | None) -> None:
         (b"dim 40", b"dim", b"40%"),
         (b"svolume 8.6284 ml", b"svolume", b"8.6284 ml"),
         (b"syrmanu hoshi 20 ml", b"syrmanu", b"Hoshi, 20 ml, 20.45 mm"),
+        (b"syrmanu hos 20 ml", b"syrmanu", b"Hoshi, 20 ml, 20.45 mm"),
         (b"syrmanu bdp 60 ml", b"diameter", b"26.5900 mm"),
         (b"tvolume 199.49 ul", b"tvolume", b"199.49 ul"),
         (b"tvolume 60.000000000000000 m", b"tvolume", b"60 ml"),
@@ -290,7 +291,8 @@ def test_metrics_are_about_20_lines() -> None:
 
 
 def test_the_list_of_syringes() -> None:
-    assert b"\nhoshi Hoshi\r" in polled().ask(b"syrmanu ?\r")
+    assert b"\nhos   Hoshi\r" in polled().ask(b"syrmanu ?\r")
+    assert polled().ask(b"syrmanu hos ?\r") == b"\n20 ml\r\n:\x11"
 
 
 @pytest.mark.parametrize(
