@@ -10,6 +10,7 @@ import pytest
 from simulator.device import Device
 from simulator.families.harvard_invented import Invented
 from simulator.families.harvard_text import show_time, show_volume
+from simulator.line import Line
 
 ROOT = Path(__file__).parents[2]
 GROUPS = json.loads((ROOT / "tests/transcripts/sim_harvard.json").read_text(encoding="utf-8"))["groups"]
@@ -148,6 +149,15 @@ def test_an_address_other_than_0_is_always_shown() -> None:
     assert Host(address=12).ask(b"12:irate\r") == b"\n12:1 ml/min\r\n12:"
     assert Host(address=12).ask(b"0irate\r") == b""
     assert Host(address=12, **invented(answers_without_address=False)).ask(b"irate\r") == b""
+
+
+def test_on_a_line_each_is_heard_by_its_address() -> None:
+    choices = Invented(answers_without_address=False)
+    line = Line([Device("harvard", address=address, invented=choices) for address in (0, 7)])
+    answers = {b"irate\r": b"\n1 ml/min\r\n:", b"7irate\r": b"\n07:1 ml/min\r\n07:", b"8irate\r": b""}
+    for request, reply in answers.items():
+        line.receive(request, 0.0)
+        assert line.outgoing(0.0) == reply
 
 
 def test_a_chained_pump_may_keep_silent_on_sets() -> None:
