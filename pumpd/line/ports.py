@@ -75,9 +75,10 @@ async def open_port(url: str, line: Line, baud: int | None, receive: Receive, lo
 
 def _open_serial(path: str, line: Line, baud: int) -> int:
     """A locked, configured, non-blocking descriptor; line settings and lock live on in the duplicate."""
+    bytesize, parity = (8, "N") if _is_pty(path) else (line.bytesize, line.parity)
     try:
         port = serial.Serial(
-            path, baudrate=baud, bytesize=line.bytesize, parity=line.parity, stopbits=line.stopbits, exclusive=True
+            path, baudrate=baud, bytesize=bytesize, parity=parity, stopbits=line.stopbits, exclusive=True
         )
     except ValueError as error:
         raise PortError("other", f"{path}: the line settings do not suit this port: {error}") from error
@@ -94,6 +95,11 @@ def _open_serial(path: str, line: Line, baud: int) -> int:
     termios.tcsetattr(descriptor, termios.TCSANOW, settings)
     os.set_blocking(descriptor, False)
     return descriptor
+
+
+def _is_pty(path: str) -> bool:
+    """A pty has 8 bits and no parity; asked for others, it opens once, and the C library refuses the next opening."""
+    return os.path.realpath(path).startswith("/dev/pts/")
 
 
 def _why_not_opened(path: str, error: Exception) -> PortError:

@@ -141,6 +141,14 @@ async def test_line_settings_reach_the_port_and_an_empty_read_can_only_mean_hang
     pipe.close()
 
 
+async def test_a_pty_is_opened_again_and_again_also_for_a_pump_with_parity(far: Far, near: Near) -> None:
+    for _ in range(3):
+        pipe = await open_port(far.path, Line(baud=19200, bytesize=7, parity="E"), 19200, near.receive, near.lost)
+        pipe.write(b"\x02ask\x03")
+        assert os.read(far.master, 100) == b"\x02ask\x03"
+        pipe.close()
+
+
 async def test_a_port_that_does_not_drain_keeps_order_and_sends_all(far: Far, near: Near) -> None:
     pipe = await near.open(far.path)
     parts = [bytes([65 + n]) * 1000 for n in range(30)]

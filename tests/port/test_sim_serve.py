@@ -279,8 +279,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_list_names_the_family() -> None:
-    assert command("list").stdout.startswith("newera ")
+def test_the_list_names_the_families() -> None:
+    said = command("list").stdout
+    assert [line.split()[0] for line in said.splitlines() if not line.startswith(" ")] == list(FAMILIES)
 
 
 def test_help_teaches_with_an_example() -> None:
