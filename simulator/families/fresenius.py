@@ -50,7 +50,8 @@ class Mouth:
 
     def told(self) -> dict[str, Any]:
         """What only the wire knows."""
-        return {"session": self._session, "subscribed": sorted(self.rack.subscribed)}
+        session = self.rack.linked if self._alone else self._session
+        return {"session": session, "subscribed": sorted(self.rack.subscribed)}
 
     def reboot(self) -> None:
         """Forget the host."""

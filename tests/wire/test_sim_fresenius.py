@@ -439,10 +439,10 @@ def test_nobody_is_checked_outside_of_a_session() -> None:
     assert bed.enqs == 1
     single = alone()
     single.live(10)
-    assert single.enqs == 5
+    assert (single.enqs, single.truth()["session"]) == (5, True)
     single.say("FC")
     single.live(10)
-    assert single.enqs == 5
+    assert (single.enqs, single.truth()["session"]) == (5, False)
 
 
 def test_after_a_power_cut_every_link_is_opened_anew() -> None:
