@@ -20,19 +20,33 @@ NEARLY_NOTHING = Decimal("0.000001")  # mL; the truth is a binary float
 
 @dataclass(frozen=True)
 class Account:
-    """What was planned, what the daemon believes, what truly happened."""
+    """What was planned, what the daemon believes, what truly happened.
+
+    What was integrated is the most that it can have been: it may be above the truth by what the pump would have given
+    (`unseen`, mL) while it was being found to stand.
+    """
 
     session: Message
-    believed: dict[str, Decimal]
+    counted: Decimal
+    integrated: Decimal
     truth: dict[str, Decimal]
+    unseen: Decimal = Decimal(0)
 
     @property
     def planned(self) -> Decimal:
         """mL."""
         return Decimal(self.session["volume_ml"])
 
+    @property
+    def believed(self) -> dict[str, Decimal]:
+        """mL, by where the belief comes from."""
+        return {"counted by the pump": self.counted, "integrated by pumpd, at most": self.integrated}
+
     def _off(self, volume: Decimal) -> Decimal:
         return (volume - self.truth["plunger_ml"]) / self.planned
+
+    def _may_be_above(self, volume: Decimal) -> Decimal:
+        return self.unseen / self.planned if volume == self.integrated else Decimal(0)
 
     @property
     def faults(self) -> list[str]:
@@ -40,7 +54,7 @@ class Account:
         found = [
             f"what was {name} is {self._off(volume):+.2%} from the truth"
             for name, volume in self.believed.items()
-            if abs(self._off(volume)) > AGREE_SHARE
+            if not -AGREE_SHARE <= self._off(volume) <= AGREE_SHARE + self._may_be_above(volume)
         ]
         if self.truth["plunger_ml"] > self.planned + NEARLY_NOTHING:
             found.append("more was given than planned")

@@ -356,15 +356,13 @@ def _say_tenth(stage: Stage, shown: int) -> int:
 async def _verdict(stage: Stage) -> int:
     """End the session, ask the simulator for the truth, and compare."""
     session, sample = _session(stage), stage.picture.telemetry[PUMP]
-    believed = {
-        "counted by the pump": Decimal(sample["volume_pump_ml"]),
-        "integrated by pumpd": Decimal(sample["volume_integrated_ml"]),
-    }
+    counted, integrated = Decimal(sample["volume_pump_ml"]), Decimal(sample["volume_integrated_ml"])
+    unseen = Decimal(session["volume_ml"]) * stage.speed * stage.shown.stands_ms / 1000 / SESSION_S
     await _order(stage, "session.end")
     await _order(stage, "session.release")
     _step("ended", f"after {clock(session['elapsed_s'])}; the pump was stopped, read back and released")
     truth = await ask_truth(stage.back_door)
-    account = Account(session, believed, truth)
+    account = Account(session, counted, integrated, truth, unseen)
     out.print()
     out.print(account.table())
     _say_alarms(stage)
