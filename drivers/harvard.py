@@ -133,6 +133,7 @@ class HarvardPump:
             worst_reply_s=REPLY_TIMEOUT_S,
             alarms=tuple(dict.fromkeys(alarm.code for alarm in TROUBLES.values())),
         )
+        self._model: tuple[str | None, str] | None = None  # whose, and what it says; asked once
         self._told: str | None = None  # the trouble told since it came up
 
     def fitted(self, container: Container) -> Fitted:
@@ -168,16 +169,17 @@ class HarvardPump:
         version = yield from self._find(hands_off)
         if version.get("Pump address", "").strip() not in ("", f"{self._address}", f"{self._address:02d}"):
             raise Refused(f"the pump says that its address is {version['Pump address']}, not {self._address}")
-        model = yield from self._known("ver", ANYTHING)
+        serial = version.get("Serial number")
+        if self._model is None or serial != self._model[0]:
+            self._model = serial, (yield from self._known("ver", ANYTHING))
         diameter, rate, target = NOT_TOLD, None, None
         with suppress(Refused):  # it shows another screen (section "Screens")
             diameter = yield from self._diameter()
             rate = yield from self._rate()
             target = yield from self._target()
         counted = yield from self._counted()
-        serial = version.get("Serial number")
         return Identity(
-            model=model,
+            model=self._model[1],
             version=version.get("Firmware", NOT_TOLD),
             serial=serial,
             fingerprint=(("address", f"{self._address}"), ("diameter", diameter)),
@@ -227,8 +229,10 @@ class HarvardPump:
         )
 
     def arm(self, programme: Programme) -> Dialogue[Settings]:
-        """Infusing only, no ramp, the syringe, the counter at zero; then rate and targets."""
-        rate, limit, container = _rate(programme.rate), _limit(programme.limit), programme.container
+        """Infusing only, no ramp, the syringe, the counter at zero; rate and targets are left to `load`."""
+        # It follows at once, and both together must not take so long that the last reading is too old.
+        _limit(programme.limit)
+        rate, container = _rate(programme.rate), programme.container
         diameter, size = plain(_diameter_mm(container)), plain(container.size.value)
         yield from self._must_stand()
         mode = yield from self._mode()
@@ -248,7 +252,6 @@ class HarvardPump:
                 raise Differs(name, wanted[name], got)
         _within_range(rate, dict(settings)["rate range"])
         yield from self._clear_counter()
-        yield from self._put(rate, limit)
         return settings
 
     def load(self, rate: MlPerHour, limit: Ml) -> Dialogue[PumpReport]:
@@ -482,20 +485,28 @@ class HarvardPump:
         target, seconds = target_above(counted, limit), max(_time_for(limit, rate), _with_margin(self._longest_s))
         if not target > counted:
             raise Refused(f"{limit} is lost in the digits of the pump's counter at {counted}; arm again")
+        written = False
         if (yield from self._target()) != target:
+            written = True
             yield from self._order(f"tvolume {plain(target.value)} ml")
         if (yield from self._target_time()) != seconds:
+            written = True
             yield from self._order(f"ttime {spell_time(seconds)}")
         if (yield from self._rate()) != rate:
+            written = True
             yield from self._order(f"irate {plain(rate.value)} ml/hr")
-        # Only now: one of them may have changed another.
+        if written:
+            yield from self._verify(target, seconds, rate)
+        return counted
+
+    def _verify(self, target: Ml, seconds: int, rate: MlPerHour) -> Dialogue[None]:
+        """Only when all are written: one of them may have changed another."""
         if (got := (yield from self._target())) != target:
             raise Differs("target volume", str(target), str(got or "not set"))
         if (got_s := (yield from self._target_time())) != seconds:
             raise Differs("target time", f"{seconds} seconds", f"{got_s or 'not set'}")
         if (got_rate := (yield from self._rate())) != rate:
             raise Differs("rate", str(rate), str(got_rate))
-        return counted
 
     def _clear_counter(self) -> Dialogue[None]:
         if not (yield from self._counted()):

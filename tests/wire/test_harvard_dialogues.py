@@ -54,6 +54,11 @@ def load(pump: Pump) -> Dialogue[PumpReport]:
     return pump.load(RATE, LIMIT)
 
 
+def arm_and_load(pump: Pump) -> Dialogue[PumpReport]:
+    yield from arm(pump)
+    return (yield from load(pump))
+
+
 def start(pump: Pump) -> Dialogue[None]:
     return pump.start()
 
@@ -81,6 +86,7 @@ def fresh(address: int = 0) -> Paper:
 def armed(address: int = 0) -> Paper:
     paper = Paper(address)
     play(paper, arm)
+    play(paper, load)
     paper.sent.clear()
     return paper
 
@@ -392,12 +398,10 @@ def test_arm_sets_and_reads_back_the_whole_list() -> None:
         "diameter 26.59",
         "svolume 60 ml",
         "civolume",
-        "citime",
-        "tvolume 35 ml",
-        "ttime 02:13:00",
-        "irate 46.666 ml/hr",
     ]
     assert play(paper, settings) == play(paper, arm)
+    play(paper, load)
+    assert changing(paper.sent)[4:] == ["citime", "tvolume 35 ml", "ttime 02:13:00", "irate 46.666 ml/hr"]
 
 
 def test_what_is_set_already_is_not_written_again() -> None:
@@ -415,7 +419,7 @@ def test_arm_refuses_what_reads_back_different(order: str) -> None:
     paper = fresh()
     paper._do = lambda command: paper.said() if command == order else Paper._do(paper, command)  # type: ignore[method-assign]
     with pytest.raises(Differs):
-        play(paper, arm)
+        play(paper, arm_and_load)
 
 
 @pytest.mark.shows("H12")
@@ -570,7 +574,7 @@ def test_a_rate_off_the_grid_is_never_sent(rate: str) -> None:
 @pytest.mark.shows("S1")
 def test_no_dialogue_ever_switches_a_bound_off() -> None:
     sent: list[str] = []
-    for _, make, before in DIALOGUES:
+    for _, make, before in [*DIALOGUES, ("arm and load", arm_and_load, fresh)]:
         paper = before()
         play(paper, make)
         sent += paper.sent
