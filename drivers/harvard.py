@@ -292,7 +292,7 @@ class HarvardPump:
                 seen = str(problem)
                 continue
             if status.motion is Motion.STANDING:
-                return PumpReport(Motion.STANDING, counted=(yield from self._counted()))
+                return PumpReport(Motion.STANDING, counted=(yield from self._counted_standing(status)))
             seen = f"prompt {status.prompt}, direction {status.direction}"
         raise Garbled(f"stp was sent {STOP_TRIES} times; the pump was not seen standing (last: {seen})")
 
@@ -383,6 +383,13 @@ class HarvardPump:
 
     def _counted(self) -> Dialogue[Ml]:
         return (yield from self._volume("ivolume"))
+
+    def _counted_standing(self, status: Status) -> Dialogue[Ml | None]:
+        """The counter where the status bears it out; None where not: a stop that is proved does not wait for it."""
+        with suppress(Garbled, Silent, Refused):
+            counted = yield from self._counted()
+            return None if _disagreement(status, None, counted) else counted
+        return None
 
     def _rate(self) -> Dialogue[MlPerHour]:
         return rate_of((yield from self._query("irate", RATE)))

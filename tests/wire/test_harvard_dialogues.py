@@ -653,6 +653,16 @@ def test_a_stop_lost_behind_half_a_line_is_sent_again() -> None:
     assert paper.sent == ["", "stp", "status", "", "stp", "status", "ivolume"]
 
 
+@pytest.mark.shows("S5", "H9")
+@pytest.mark.parametrize(
+    "answer", [b"\n12.0456 ml\r\n:\x11", b"\n12.3456 ul\r\n:\x11", b"\nhm\r\n:\x11", None, COMMAND_ERROR]
+)
+def test_a_stop_that_is_proved_is_told_without_a_counter_that_is_not(answer: bytes | None) -> None:
+    paper = running()
+    paper.twist = {"ivolume": answer}
+    assert play(paper, stop) == PumpReport(Motion.STANDING)
+
+
 @pytest.mark.shows("S5")
 def test_silence_after_stop_is_silence_so_that_the_caller_repeats() -> None:
     paper = running()
