@@ -87,7 +87,7 @@ TIME_MARGIN_S = 60  # a tenth and a minute over what the volume takes, or over t
 LONGEST_MIN, LONGEST_MIN_RANGE = 120, (0, 1440)  # a later step may be slower, and a running pump may take no other time
 SAME_SHARE = Decimal("0.00002")  # rate set and rate told, where six digits and two roundings part them
 APART_SHARE = Decimal("0.001")  # ... and at most; what lies between has to be read twice
-APART_S = 5  # one reading takes no longer, with all its repeats
+APART_S = 0.5  # less than lies between two polls: a digit changed by less never makes the counter seem to fall
 
 TROUBLES = {
     STALLED: PumpAlarm("motor_stalled", "* stalled"),
