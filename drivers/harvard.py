@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from drivers.harvard_wire import (
     COUNTER_BANDS,
@@ -87,7 +87,6 @@ TIME_MARGIN_S = 60  # a tenth and a minute over what the volume takes, or over t
 LONGEST_MIN, LONGEST_MIN_RANGE = 120, (0, 1440)  # a later step may be slower, and a running pump may take no other time
 SAME_SHARE = Decimal("0.00002")  # rate set and rate told, where six digits and two roundings part them
 APART_SHARE = Decimal("0.001")  # ... and at most; what lies between has to be read twice
-APART_S = 0.5  # less than lies between two polls: a digit changed by less never makes the counter seem to fall
 
 TROUBLES = {
     STALLED: PumpAlarm("motor_stalled", "* stalled"),
@@ -202,7 +201,12 @@ class HarvardPump:
             counted = yield from self._counted()
             rate = yield from self._rate_on_any_screen()
             status = yield from self._status()
-            seen = _disagreement(status, rate, counted)
+            if _went_on(status, counted):  # a third witness: what the status says lies between the two counts
+                later = yield from self._counted()
+                seen = _disagreement(status, rate, counted, later)
+                counted = min(later, Ml(status.volume.value.quantize(last_digit(counted.value), ROUND_DOWN)))
+            else:
+                seen = _disagreement(status, rate, counted, counted)
             if not seen and status.motion is not None and (rate == before or not _in_doubt(status, rate)):
                 return PumpReport(status.motion, rate, counted)
             seen = seen or f"rate {rate}, status {status.rate}"
@@ -388,7 +392,7 @@ class HarvardPump:
         """The counter where the status bears it out; None where not: a stop that is proved does not wait for it."""
         with suppress(Garbled, Silent, Refused):
             counted = yield from self._counted()
-            return None if _disagreement(status, None, counted) else counted
+            return None if _disagreement(status, None, counted, counted) else counted
         return None
 
     def _rate(self) -> Dialogue[MlPerHour]:
@@ -563,18 +567,26 @@ def _trouble(status: Status) -> str | None:
     return WITHDRAW_LIMIT if status.prompt == WITHDRAW_LIMIT else None
 
 
-def _disagreement(status: Status, rate: MlPerHour | None, counted: Ml) -> str:
-    """In words, where the raw status does not bear out what was read just before it; empty when it does."""
+def _margin(status: Status, counted: Ml) -> Decimal:
+    return last_digit(counted.value) * 2 + last_digit(status.volume.value) * 2
+
+
+def _went_on(status: Status, counted: Ml) -> bool:
+    """It moves, and more was given by the time of the status than the counter had said before."""
+    moves = status.motion is not None and status.motion.moves and status.direction in "iI"
+    return moves and status.volume.value > counted.value + _margin(status, counted)
+
+
+def _disagreement(status: Status, rate: MlPerHour | None, before: Ml, after: Ml) -> str:
+    """In words, where the raw status does not bear out what was read around it; empty when it does."""
     if status.motion is None:
         return f"prompt {status.prompt}, direction {status.direction}"
     infusing = status.motion is Motion.INFUSING
     if infusing and (rate is None or abs(status.rate.value - rate.value) > rate.value * APART_SHARE):
         return f"rate {rate}, status {status.rate}"
-    given = status.volume.value - counted.value
-    margin = last_digit(counted.value) * 2 + last_digit(status.volume.value) * 2
-    most = status.rate.over(APART_S).value if status.motion.moves else Decimal(0)
-    if status.direction in "iI" and not -margin <= given <= most + margin:
-        return f"volume {counted}, status {status.volume}"
+    margin = _margin(status, before)
+    if status.direction in "iI" and not before.value - margin <= status.volume.value <= after.value + margin:
+        return f"volume {before} and {after}, status {status.volume}"
     return ""
 
 

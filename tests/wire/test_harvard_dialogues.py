@@ -281,6 +281,19 @@ def test_a_reading_that_contradicts_itself_is_asked_again_and_never_believed() -
             play(paper, read)
 
 
+@pytest.mark.shows("S4", "H9")
+def test_what_flowed_between_the_questions_lies_between_two_counts() -> None:
+    """However long the line took: the counter is asked again, and the status has to lie between."""
+    paper = running()
+    paper.volume_fl = 12_400_000_000_000
+    later = [paper.said(text) for text in ("12.3456 ml", "12.5456 ml")]
+    paper.twist = {"ivolume": list(later)}
+    assert play(paper, read) == PumpReport(Motion.INFUSING, RATE, Ml("12.4000"))
+    paper.twist = {"ivolume": paper.said("12.3456 ml")}
+    with pytest.raises(Garbled, match="contradicts itself: volume"):
+        play(paper, read)
+
+
 @pytest.mark.shows("H9")
 def test_no_single_changed_byte_of_a_reading_is_believed_beyond_what_flows_between_two_polls() -> None:
     near = RATE.over(0.5).value + Decimal("0.001")
