@@ -2,8 +2,8 @@
 
 Facts, their sources and what is not known stand in docs/devices/alaris.md; "section" below means a section of it.
 
-Remote control is taken for orders and kept while the pump infuses at our order, and given back as soon as it stands:
-who has it must go on talking, or the pump alarms and stops.
+Remote control is taken for orders and kept while the pump infuses at our order, and given back as soon as it is read
+standing: who has it must go on talking, or the pump alarms and stops.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ UNKNOWN_ALARM, KEYPAD_USED = "pump_alarm_unknown", "keypad_used"
 NO_ALARM = "AL_NOALM"
 CONFIRMED = "CONF"  # the only syringe state that was ever seen
 # Codes in none of these tables are told as unknown, with the pump's words (section "Alarms").
+LINK_LOST = "AL_COMTO"  # one that was started at its keypad may go on
 STOPPED = {
     "AL_OCCLU": "occlusion_downstream",
     "AL_DRDIS": "syringe_not_seated",
     "AL_SYRCO": "syringe_not_seated",
-    "AL_COMTO": "pump_watchdog_expired",
+    LINK_LOST: "pump_watchdog_expired",
     "AL_FAULT": "pump_fault",
     "AL_EMBAT": "pump_battery_empty",
     "AL_EOIST": "container_empty",
@@ -135,6 +136,7 @@ class AlarisPump:
         self._flag = NO_FLAG  # of the last status
         self._flagged = 0  # readings with the alarm flag, one after another
         self._told: str | None = None  # the code told since the flag came up
+        self._controls = False  # remote control may be ours: asked for, and not seen given back
         self._permitted = False  # this pump has given remote control before
         self._still: Status | None = None  # the earlier of two readings that proved it to stand
         self._infuses = False  # as the last status says: whether an alarm that leaves it open has stopped it
@@ -172,7 +174,7 @@ class AlarisPump:
         if serial != before:
             self._flag, self._flagged, self._told, self._minding, self._denied = NO_FLAG, 0, None, False, False
             self._ours, self._log, self._strange = False, Log(), False
-            self._permitted, self._still = False, None
+            self._controls, self._permitted, self._still = False, False, None
         self._ours = self._ours and not hands_off
         version = "not told"
         with suppress(Silent):
@@ -199,6 +201,8 @@ class AlarisPump:
         if status.alarmed:
             warnings = yield from self._warnings()
         status, motion = yield from self._judge(status)
+        if self._controls and not motion.moves:  # nobody renews it for a pump that stands: it would alarm
+            yield from self._give_back()
         if motion.moves and self._told in GOES_ON:
             _, motion = GOES_ON[self._told]
         return _report(status, motion, warnings)
@@ -266,6 +270,7 @@ class AlarisPump:
     def release(self) -> Dialogue[None]:
         """Give remote control back, which ends the watchdog."""
         self._minding = self._ours = False
+        self._controls = False
         yield from self._ask("REMOTE_CTRL", "DISABLED")  # answered at length by pumps, as an echo by a stand-in
 
     # --- questions and orders -----------------------------------------------------------------------------------------
@@ -393,16 +398,18 @@ class AlarisPump:
 
     def _take_control(self, tries: int = 2) -> Dialogue[None]:
         serial = self._serial or (yield from self._serial_number())
+        self._controls = True
         words = yield from self._ask("REMOTE_CTRL", "ENABLED", security_code(serial), tries=tries)
-        self._permitted = words[1:2] == ["ENABLED"] and words[3:4] == ["PERMIT"]
+        self._permitted = self._controls = words[1:2] == ["ENABLED"] and words[3:4] == ["PERMIT"]
         if not self._permitted:
             raise Refused(NO_PERMIT)
 
     def _give_back(self) -> Dialogue[None]:
-        """As far as it can be done: an unheard answer changes nothing about a pump that stands."""
+        """As far as it can be done: an unheard answer changes nothing about a pump that stands. It is tried again."""
         self._minding = False
         with suppress(Garbled, Silent):
             yield from self._ask("REMOTE_CTRL", "DISABLED", tries=1)
+            self._controls = False
 
     def _probe(self) -> Dialogue[bool]:
         try:
@@ -463,7 +470,7 @@ class AlarisPump:
             return
         self._told = code
         native = f"{code} {text}".strip()
-        if code in STOPPED:
+        if code in STOPPED and not (code == LINK_LOST and self._infuses):
             yield PumpAlarm(STOPPED[code], native)
         elif code in GOES_ON:
             yield PumpAlarm(GOES_ON[code][0], native, stops=False)

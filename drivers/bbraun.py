@@ -46,7 +46,7 @@ LINK_TIMEOUT_S = 1.2  # the pump leaves remote control when it hears nothing for
 EVERY_S = 0.4  # a question at least so often; the pump's own program waits 0.5 s
 REPLY_TIMEOUT_S = 0.35  # twice this after a lost question the next one goes out: 1.1 s after the last that was heard
 KEYPAD_PAUSE_S = 0.4  # the pump takes no order until 2.0 s after the last key (section "Timing") ...
-KEYPAD_TRIES = 6  # ... so that the last of these tries comes after it
+KEYPAD_TRIES = 7  # ... so that the last of these tries comes after it
 STOP_TRIES = 4
 
 TYPES = {
@@ -72,7 +72,7 @@ STOPPED = {  # what no pump goes on under; whether the others have stopped it, t
     6: "pump_battery_empty",
     8: "pump_door_open",
 }
-ALARMS = {**STOPPED, 9: "pump_program_error", 15: "unplanned_function", 17: "unplanned_function"}
+ALARMS = {**STOPPED, 9: "pump_program_error", 15: "unplanned_function", wire.KVO_RUNS: "unplanned_function"}
 COMMUNICATION, OPERATOR = 14, 16
 # Named in each reading while they stand. 12 is the end that was ordered: whether the dose is in, the count tells.
 WARNS = {1: "pump_near_end", 7: "pump_battery_low", 10: "pump_reminder", 11: "pump_reminder", 12: "pump_near_end"}
@@ -152,6 +152,8 @@ class BBraunPump:
             yield PumpAlarm(UNKNOWN_ALARM, ALARMS_NOT_TOLD, stops=not status.motion.moves)
             return
         fresh, self._alarms = status.alarms - self._alarms - WARNS.keys(), status.alarms
+        if status.motion is Motion.KVO:  # the reading says so
+            fresh -= {wire.KVO_RUNS}
         yield from (alarm(bit, status) for bit in sorted(fresh))
 
     def _key_news(self, status: Status) -> Iterator[PumpAlarm]:
@@ -385,7 +387,7 @@ class BBraunPump:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _order(self, segment: Segment, data: bytes, what: str, tries: int = 2) -> Dialogue[None]:
-        """Wait until nobody is at the keypad; asked at each pause, the pump does not lose us meanwhile."""
+        """Wait until nobody is at the keypad. A "no" may not keep the pump in touch; a good question does."""
         for remaining in reversed(range(KEYPAD_TRIES)):
             self._wrote = WROTE_STATUSES
             frame = yield self._question(segment, data, tries=tries)
@@ -393,6 +395,7 @@ class BBraunPump:
                 return
             if frame.data[1] in (wire.KEYPAD_BUSY, *wire.DAMAGED_ON_THE_WAY) and remaining:
                 yield Pause(KEYPAD_PAUSE_S)
+                yield from self._stay_in_touch()
                 continue
             raise wire.complaint(frame, what)
 

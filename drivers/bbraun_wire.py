@@ -332,6 +332,7 @@ DOCUMENTATION, REMOTE_AND_KEYPAD, REMOTE_ONLY, MAINS, STANDBY, RUNNING, OPERATOR
 )
 BOLUS = {9: "manual bolus", 10: "volume bolus", 12: "interval bolus"}
 KVO, FAST_FORWARD, RETRACTING = 13, 19, 20
+KVO_RUNS = 17  # an alarm bit
 PROGRAMMES = {24: "reload", 25: "piggyback", 26: "PCA", 27: "profile", 28: "ramp", 29: "delay"}
 DELAY = 29  # stands, and starts by itself
 NOT_OURS = {STANDBY: "standby", 22: "interval bolus", 23: "dose calculation", **PROGRAMMES}
@@ -394,6 +395,8 @@ class Status:
             return Motion.KVO
         if RUNNING not in states:
             return Motion.STANDING
+        if KVO_RUNS in (self.alarms or ()):
+            return Motion.KVO
         return Motion.UNKNOWN if states & PROGRAMMES.keys() else Motion.INFUSING
 
     def says(self, state: int) -> bool:

@@ -346,7 +346,8 @@ def test_a_pump_that_was_seen_standing_needs_one_reading_as_long_as_nothing_is_c
     assert rehearse(pump, pump.read(), said([STILL])) == standing
     assert rehearse(pump, pump.load(MlPerHour("26.6"), Ml("13.27")), said(LOAD[1:])).motion is Motion.STANDING
     moved = inf("HLD", "0.00", "6.731")
-    assert rehearse(pump, pump.read(), said([moved, moved])).counted == Ml("6.731"), "it is watched anew"
+    found = rehearse(pump, pump.read(), said([moved, moved, GIVEN_BACK]))
+    assert found.counted == Ml("6.731"), "it is watched anew"
     assert rehearse(pump, pump.read(), said([RUNS])).motion is Motion.INFUSING
     assert rehearse(pump, pump.read(), said([moved, moved])).motion is Motion.STANDING
 
@@ -360,7 +361,27 @@ def test_after_a_start_a_stop_or_a_clearing_a_pump_is_watched_anew(
     rehearse(pump, pump.read(), said([STILL, STILL]))
     rehearse(pump, make(pump), said(lines))
     if make is not stop:  # it has been watched since
-        rehearse(pump, pump.read(), said([STILL, STILL]))
+        rehearse(pump, pump.read(), said([STILL, STILL, *([GIVEN_BACK] if make is arm else [])]))
+    rehearse(pump, pump.read(), said([STILL]))
+
+
+@pytest.mark.shows("S16")
+def test_a_standing_pump_gets_its_control_back_at_the_next_reading() -> None:
+    pump = connected()
+    rehearse(pump, pump.load(MlPerHour("26.6"), Ml("13.27")), said(LOAD))
+    for answer in (None, "ERROR"):
+        rehearse(pump, pump.read(), said([STILL, (GIVEN_BACK[0], answer)]))
+    rehearse(pump, pump.read(), said([STILL, GIVEN_BACK]))
+    rehearse(pump, pump.read(), said([STILL]))
+    rehearsed(feed, [PERMIT], pump=pump)
+    rehearse(pump, pump.read(), said([RUNS]))
+    occluded: Lines = [inf("HLD", "0.00", "6.740", flag="A"), ("ALARM", "ALARM^AL_OCCLU^^")]
+    rehearse(pump, pump.read(), said([*occluded, occluded[0], GIVEN_BACK]))
+
+
+def test_a_pump_that_gave_no_control_is_given_nothing_back() -> None:
+    pump = DRIVER.open({})
+    rehearse(pump, pump.connect(), said([*CONNECT[:5], NO_PERMIT]))
     rehearse(pump, pump.read(), said([STILL]))
 
 
@@ -474,6 +495,18 @@ def test_whether_an_alarm_that_is_not_known_has_stopped_the_pump_its_status_tell
     assert told_by(pump, "ALARM^AL_PRDSC^PRESSURE DISC^") == PumpAlarm(
         "pump_alarm_unknown", "AL_PRDSC PRESSURE DISC", stops
     )
+
+
+@pytest.mark.shows("S7")
+@pytest.mark.parametrize(
+    ("status", "code", "stops"), [(RUNS, "pump_alarm_unknown", False), (STILL, "pump_watchdog_expired", True)]
+)
+def test_only_a_pump_that_does_not_infuse_is_said_to_have_stopped_when_it_lost_us(
+    status: tuple[str, str | None], code: str, stops: bool
+) -> None:
+    pump = connected()
+    told_by(pump, str(status[1]))
+    assert told_by(pump, "ALARM^AL_COMTO^^") == PumpAlarm(code, "AL_COMTO", stops)
 
 
 @pytest.mark.shows("H9")
@@ -625,7 +658,7 @@ def test_a_key_under_a_warning_is_told_and_under_an_alarm_expected() -> None:
     occluded: Lines = [inf("HLD", "0.00", "6.731", "A", log="127907"), ("ALARM", "ALARM^AL_OCCLU^^")]
     again: Lines = [inf("HLD", "0.00", "6.731", "A", log="127908"), ("ALARM", "ALARM^AL_OCCLU^^")]
     pump = armed_pump()
-    told = heard(pump, [*occluded, occluded[0]], again)
+    told = heard(pump, [*occluded, occluded[0], GIVEN_BACK], again)
     assert told == [PumpAlarm("occlusion_downstream", "AL_OCCLU")]
 
 
