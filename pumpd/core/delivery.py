@@ -41,6 +41,14 @@ def complete(turn: Turn) -> None:
         secure(turn)
 
 
+def end_what_keeps_the_vein_open(turn: Turn) -> None:
+    """The dose is in by the pump's count, and the pump goes on by itself at its lowest rate: that is stopped."""
+    turn.alarm("plan_limit_reached", counted=turn.state.volumes.counted, integrated=turn.state.volumes.high)
+    turn.become(completed=True)
+    turn.go(Phase.ENDING)
+    turn.halt()
+
+
 def tighten(turn: Turn) -> None:
     """The pump stands in a session: its own limit becomes what remains, at no higher rate than it shows (S1, S2)."""
     state = turn.state

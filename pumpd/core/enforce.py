@@ -11,7 +11,15 @@ from dataclasses import replace
 from pumpd.core import events as ev
 from pumpd.core import watch
 from pumpd.core.catalogue import CATALOGUE, WARNINGS
-from pumpd.core.delivery import complete, follow, lateness, loaded_too_much, small, tighten
+from pumpd.core.delivery import (
+    complete,
+    end_what_keeps_the_vein_open,
+    follow,
+    lateness,
+    loaded_too_much,
+    small,
+    tighten,
+)
 from pumpd.core.repeated import stopped_too_often
 from pumpd.core.sight import POWER_LOST, regain_sight
 from pumpd.core.state import Phase, Sight
@@ -173,6 +181,8 @@ def _running(turn: Turn, report: PumpReport) -> None:
         _stood(turn)
     elif report.motion is Motion.INFUSING:
         follow(turn, report)
+    elif report.motion is Motion.KVO and turn.plan.volume - turn.state.volumes.counted <= small(turn):
+        end_what_keeps_the_vein_open(turn)
     else:
         turn.alarm("unplanned_function", motion=report.motion.value)
         turn.pause(f"the pump reported {report.motion.value}", by_pump=False)

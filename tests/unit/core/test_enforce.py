@@ -301,6 +301,17 @@ def test_an_unplanned_function_is_stopped_and_counted_at_its_highest_rate(motion
     assert case.state.volumes.high == before + top.over(1.0)
 
 
+@pytest.mark.shows("S1", "S2", "S6")
+@pytest.mark.parametrize(("missing", "done"), [("0", True), ("0.35", True), ("0.36", False), ("1", False)])
+def test_a_pump_that_keeps_the_vein_open_after_the_dose_is_stopped_and_done(missing: str, done: bool) -> None:
+    case = Case().running(2600)
+    case.read(Motion.KVO, counted=case.plan.volume - Ml(missing))
+    assert case.halts
+    assert case.raised == ({"plan_limit_reached"} if done else {"unplanned_function"})
+    assert case.phase is (Phase.ENDING if done else Phase.PAUSED)
+    assert case.state.completed == done
+
+
 # --- the volumes ---
 
 
