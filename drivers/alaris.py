@@ -136,6 +136,7 @@ class AlarisPump:
         self._flag = NO_FLAG  # of the last status
         self._flagged = 0  # readings with the alarm flag, one after another
         self._told: str | None = None  # the code told since the flag came up
+        self._version = ""  # asked for once
         self._controls = False  # remote control may be ours: asked for, and not seen given back
         self._permitted = False  # this pump has given remote control before
         self._still: Status | None = None  # the earlier of two readings that proved it to stand
@@ -174,11 +175,11 @@ class AlarisPump:
         if serial != before:
             self._flag, self._flagged, self._told, self._minding, self._denied = NO_FLAG, 0, None, False, False
             self._ours, self._log, self._strange = False, Log(), False
-            self._controls, self._permitted, self._still = False, False, None
+            self._controls, self._permitted, self._still, self._version = False, False, None, ""
         self._ours = self._ours and not hands_off
-        version = "not told"
-        with suppress(Silent):
-            version = " ".join((yield from self._ask("COMMS_PROTOCOL"))[1:]) or version
+        if not self._version:
+            with suppress(Silent):
+                self._version = " ".join((yield from self._ask("COMMS_PROTOCOL"))[1:])
         limit, monitor_only = None, ""
         with suppress(Silent):
             limit = _limit_of((yield from self._ask("INF_VTBI")))
@@ -187,7 +188,12 @@ class AlarisPump:
         if probed and not (yield from self._probe()):
             monitor_only = NO_PERMIT
         return Identity(
-            _model(serial), version, serial, rate=status.rate or None, limit=limit, monitor_only=monitor_only
+            _model(serial),
+            self._version or "not told",
+            serial,
+            rate=status.rate or None,
+            limit=limit,
+            monitor_only=monitor_only,
         )
 
     def keep_alive(self) -> KeepAlive | None:
@@ -213,8 +219,8 @@ class AlarisPump:
         return settings
 
     def arm(self, programme: Programme) -> Dialogue[Settings]:
-        """The planned syringe, confirmed; no alarm, the counter at zero, rate and limit set and read back."""
-        rate, limit = spell_rate(programme.rate), spell_limit(programme.limit)
+        """The planned syringe, confirmed; no alarm, the counter at zero. `load` proves rate and limit."""
+        rate, _ = spell_rate(programme.rate), spell_limit(programme.limit)
         status = yield from self._must_stand()
         if status.alarmed:
             yield from self._must_only_warn()
@@ -229,7 +235,6 @@ class AlarisPump:
             raise Refused(f"{rate} ml/h is above what the pump gives with this syringe: {most}")
         if status.counted:
             yield from self._clear_counter()
-        yield from self._put(rate, limit)
         self._ours = True
         return settings
 
@@ -237,7 +242,8 @@ class AlarisPump:
         """Limit with end action STOP, then rate, both read back. Remote control is left on for the start."""
         rate_text, limit_text = spell_rate(rate), spell_limit(limit)
         before = yield from self._must_stand()
-        yield from self._take_control()
+        if not self._controls:  # else arming has just taken it: a pump that stands gets it back at the next reading
+            yield from self._take_control()
         after = yield from self._put(rate_text, limit_text)
         if not may_stand(after) or after.counted != before.counted:
             raise Differs("state after loading", "standing", f"{after.mode} {after.rate} at {after.counted}")

@@ -107,6 +107,7 @@ ID: Lines = [
 PERMIT = (f"REMOTE_CTRL^ENABLED^{CODE}", "REMOTE_CTRL^ENABLED^****^PERMIT^0^ms")
 NO_PERMIT = (PERMIT[0], "REMOTE_CTRL^ENABLED^****^DENIED^0^ms")
 GIVEN_BACK = ("REMOTE_CTRL^DISABLED", "REMOTE_CTRL^DISABLED^****^PERMIT^0^ms")
+AGAIN: Lines = [ID[0], ID[2]]  # of a pump that was connected before
 CONNECT: Lines = [*ID, STILL, STILL, PERMIT, GIVEN_BACK]
 SYRINGE = ("SYRINGE_STATUS", "SYRINGE_STATUS^BD PLASTIPAK^ 50^CONF")
 HIGHEST = ("INF_RATE_MAX_SYRINGE", "INF_RATE_MAX_SYRINGE^1200.00^ml/h")
@@ -121,7 +122,6 @@ def put(rate: str, limit: str, then: tuple[str, str | None]) -> Lines:
 
 LOAD: Lines = [STILL, STILL, PERMIT, *put("26.60", "13.270", STILL)]
 ARM: Lines = [STILL, STILL, PERMIT, SYRINGE, HIGHEST, ("INF_VI_CLEAR", "INF_VI_CLEAR"), EMPTY]
-ARM += put("26.60", "20.000", EMPTY)
 START: Lines = [("INF_START", "INF_START")]
 SET_RATE: Lines = [PERMIT, ("INF_RATE^20.00^ml/h", "INF_RATE^20.00^ml/h"), inf("SET", "20.00", "6.740")]
 STOP: Lines = [("INF_STOP", "INF_STOP"), STILL, STILL, GIVEN_BACK]
@@ -365,6 +365,14 @@ def test_after_a_start_a_stop_or_a_clearing_a_pump_is_watched_anew(
     rehearse(pump, pump.read(), said([STILL]))
 
 
+def test_loading_right_after_arming_asks_for_control_once() -> None:
+    pump = connected()
+    rehearse(pump, pump.arm(PROGRAMME), said([EMPTY, EMPTY, *ARM[2:5]]))
+    lines: Lines = [EMPTY, *put("26.60", "13.270", EMPTY)]
+    rehearse(pump, load(pump), said(lines))
+    rehearse(pump, pump.connect(), said([ID[0], ID[2], EMPTY]))
+
+
 @pytest.mark.shows("S16")
 def test_a_standing_pump_gets_its_control_back_at_the_next_reading() -> None:
     pump = connected()
@@ -387,10 +395,10 @@ def test_a_pump_that_gave_no_control_is_given_nothing_back() -> None:
 
 def test_a_pump_that_gave_control_once_is_only_asked_at_the_next_connect() -> None:
     pump = connected()
-    rehearse(pump, pump.connect(), said([*ID, STILL]))
+    rehearse(pump, pump.connect(), said([*AGAIN, STILL]))
     with suppress(Refused):
         rehearsed(set_rate, [NO_PERMIT], pump=pump)
-    assert rehearse(pump, pump.connect(), said([*CONNECT[:5], NO_PERMIT])).monitor_only
+    assert rehearse(pump, pump.connect(), said([*AGAIN, STILL, STILL, NO_PERMIT])).monitor_only
 
 
 @pytest.mark.shows("S4")
@@ -553,7 +561,7 @@ def test_an_alarm_that_stands_is_told_once_across_a_reconnect_and_anew_for_anoth
     pump = connected()
     assert told_by(pump, "ALARM^AL_OCCLU^^")
     flagged = inf("HLD", "0.00", "6.730", flag="A")
-    rehearse(pump, pump.connect(), said([*ID, flagged]))
+    rehearse(pump, pump.connect(), said([*AGAIN, flagged]))
     assert told_by(pump, "ALARM^AL_OCCLU^^") is None
     other = inf("SET", "9.00", "6.730", flag="A", serial="8002-51733")
     rehearse(pump, pump.connect(), said([(ID[0][0], "INST_SERIALNO^8002-51733"), *ID[1:], other]))
@@ -616,7 +624,9 @@ def test_an_entry_that_no_order_of_ours_explains_is_a_key() -> None:
 
 @pytest.mark.parametrize("make", [set_rate, load, start, stop], ids=["set_rate", "load", "start", "stop"])
 def test_an_entry_after_an_order_may_be_its_own(make: Callable[[Pump], Dialogue[Any]]) -> None:
-    lines, looks = {set_rate: (SET_RATE, 0), load: (LOAD, 2), start: (START, 0), stop: (STOP, 0)}[make]
+    lines, looks = {set_rate: (SET_RATE, 0), load: ([*LOAD[:2], *LOAD[3:]], 2), start: (START, 0), stop: (STOP, 0)}[
+        make
+    ]
     told: list[PumpAlarm] = []
     pump = armed_pump()
     then: Lines = [(sent, str(answer).replace("127904", "127905")) for sent, answer in lines[looks:]]
@@ -669,13 +679,13 @@ def test_the_keypad_of_a_pump_that_is_nobodys_is_nobodys_business() -> None:
     rehearsed(lambda pump: pump.release(), [GIVEN_BACK], pump=released)
     assert heard(released, *[[entry(127905)]] * 3, [entry(127906)]) == []
     found = armed_pump()
-    rehearse(found, found.connect(hands_off=True), said([*ID, RUNS]))
+    rehearse(found, found.connect(hands_off=True), said([*AGAIN, RUNS]))
     assert heard(found, [entry(127905)]) == []
 
 
 def test_a_key_that_was_pressed_while_nobody_could_look_is_told_afterwards() -> None:
     pump, told = armed_pump(), []
-    rehearse(pump, pump.connect(), said([*ID, entry(127905)]), told)
+    rehearse(pump, pump.connect(), said([*AGAIN, entry(127905)]), told)
     assert told == [KEY]
 
 
@@ -689,7 +699,7 @@ def test_a_pump_that_tells_no_log_id_is_watched_without() -> None:
 
 
 @pytest.mark.shows("H12", "H51")
-def test_arm_clears_the_counter_and_reads_rate_and_limit_back() -> None:
+def test_arm_clears_the_counter_and_reads_what_is_fitted() -> None:
     pump = connected()
     armed = rehearse(pump, pump.arm(PROGRAMME), said(ARM))
     assert armed == (
@@ -703,7 +713,7 @@ def test_arm_clears_the_counter_and_reads_rate_and_limit_back() -> None:
 
 
 def test_a_counter_at_zero_is_not_cleared() -> None:
-    rehearsed(arm, [EMPTY, EMPTY, *ARM[2:5], *put("26.60", "20.000", EMPTY)])
+    rehearsed(arm, [EMPTY, EMPTY, *ARM[2:5]])
 
 
 def test_a_clear_is_sent_once_and_silence_is_uncertain() -> None:
@@ -731,24 +741,24 @@ def test_a_counter_that_is_not_cleared_fails_arming() -> None:
 @pytest.mark.parametrize(
     ("step", "answer", "says"),
     [
-        (8, "INF_VTBI^DEACT^^^", "volume limit: wanted ACTIV 20.000 ml STOP, pump says DEACT   "),
+        (4, "INF_VTBI^DEACT^^^", "volume limit: wanted ACTIV 13.270 ml STOP, pump says DEACT   "),
         (
-            8,
-            "INF_VTBI^ACTIV^20.001^ml^STOP",
-            "volume limit: wanted ACTIV 20.000 ml STOP, pump says ACTIV 20.001 ml STOP",
+            4,
+            "INF_VTBI^ACTIV^13.271^ml^STOP",
+            "volume limit: wanted ACTIV 13.270 ml STOP, pump says ACTIV 13.271 ml STOP",
         ),
-        (8, "INF_VTBI^ACTIV^20.000^ml^KVO", "volume limit: wanted ACTIV 20.000 ml STOP, pump says ACTIV 20.000 ml KVO"),
-        (8, "INF_VTBI^ACTIV^20.000^ml^", "volume limit: wanted ACTIV 20.000 ml STOP, pump says ACTIV 20.000 ml "),
-        (8, "INF_VTBI", "volume limit: wanted ACTIV 20.000 ml STOP, pump says "),
-        (9, "INF_RATE^26.61^ml/h", "rate: wanted 26.60 ml/h, pump says 26.61 ml/h"),
-        (9, "INF_RATE^26.60^ml/min", "rate: wanted 26.60 ml/h, pump says 26.60 ml/min"),
-        (9, "INF_RATE", "rate: wanted 26.60 ml/h, pump says "),
-        (10, inf("HLD", "26.70", "0.000")[1], "rate: wanted 26.60 ml/h, pump says 26.70 mL/h"),
+        (4, "INF_VTBI^ACTIV^13.270^ml^KVO", "volume limit: wanted ACTIV 13.270 ml STOP, pump says ACTIV 13.270 ml KVO"),
+        (4, "INF_VTBI^ACTIV^13.270^ml^", "volume limit: wanted ACTIV 13.270 ml STOP, pump says ACTIV 13.270 ml "),
+        (4, "INF_VTBI", "volume limit: wanted ACTIV 13.270 ml STOP, pump says "),
+        (5, "INF_RATE^26.61^ml/h", "rate: wanted 26.60 ml/h, pump says 26.61 ml/h"),
+        (5, "INF_RATE^26.60^ml/min", "rate: wanted 26.60 ml/h, pump says 26.60 ml/min"),
+        (5, "INF_RATE", "rate: wanted 26.60 ml/h, pump says "),
+        (6, inf("HLD", "26.70", "6.730")[1], "rate: wanted 26.60 ml/h, pump says 26.70 mL/h"),
     ],
 )
-def test_arm_refuses_what_reads_back_different(step: int, answer: str, says: str) -> None:
+def test_load_refuses_what_reads_back_different(step: int, answer: str, says: str) -> None:
     with pytest.raises(Differs) as refusal:
-        rehearsed(arm, [*ARM[:step], (ARM[step][0], answer)])
+        rehearsed(load, [*LOAD[:step], (LOAD[step][0], answer)])
     assert str(refusal.value) == says
 
 
