@@ -34,6 +34,7 @@ from pumpd.messaging.requests import Rejected, Request
 from pumpd.records.journal import Row
 from pumpd.records.recall import StopOwed, recall, row_text
 
+LOOK_AGAIN_S = 0.5  # while an order that takes longer is carried out
 STALE_S = 3.0  # wire seconds; an older reading is no news (docs/safety.md, figures)
 POLL_LEAST_S = 0.1  # wire seconds; accelerated sessions poll no faster than this
 REACTION_S = 0.02  # wire seconds a stop takes to act, generously: 5 ms are our target, 10 ms pass at 19200 baud
@@ -303,7 +304,9 @@ class Bed:
             self.house.office.answer(ev.Answer(pending.by.request, "started"), self.setup.bed, self.state)
         outcome = await carry_out(order, self.link, self.session_now, lambda: self._in_time(since))
         if isinstance(outcome, ev.OrderDone):
-            self._answers_since = self.house.clock.wire()  # read back: it can be judged
+            self._answers_since = now = self.house.clock.wire()  # read back: it can be judged
+            if outcome.report is not None:
+                self._stale.set(now + STALE_S)
         elif isinstance(order, ev.Halt) and outcome.reason == "garbled":
             await asyncio.sleep(wire.STOP_AGAIN_S)  # it is ordered again at once, and the loop is there for all beds
         self.feed(outcome)
@@ -424,10 +427,20 @@ class Bed:
 
     def _gone_stale(self) -> None:
         try:
-            if self.state.sight is not Sight.BLIND and UNPROVED not in self.state.conditions:
+            if self._being_set():
+                self._stale.set(self.house.clock.wire() + LOOK_AGAIN_S)
+            elif self.state.sight is not Sight.BLIND and UNPROVED not in self.state.conditions:
                 self._lose_sight(f"no reading for {STALE_S:g} s")
         except Exception as error:  # a timer's fault would only be logged, and the bed go on without it
             self.break_down(error)
+
+    def _being_set(self) -> bool:
+        """A pump that stands answers one question of an order after the other: however slowly, it is in sight."""
+        pending, halt, report = self.state.pending, self.state.halt, self.state.report
+        if pending is None or halt is not None or report is None or report.motion.moves:
+            return False
+        since_s = (self.session_now() - pending.since) / self.setup.speed
+        return self.link.conversing and since_s <= GIVES_MORE_WITHIN_S
 
     def _lose_sight(self, reason: str) -> None:
         self._identify = True
