@@ -217,32 +217,35 @@ class BBraunPump:
 
     def settings(self) -> Dialogue[Settings]:
         """The arming list without rate and limit, which `load` sets and proves before each start."""
-        actual = yield from self._actual()
-        setting = yield from self._set_values()
+        settings, _ = yield from self._settings_and_syringe()
+        return settings
+
+    def _settings_and_syringe(self) -> Dialogue[tuple[Settings, Ml | None]]:
+        syringe = syringe_of((yield from self._actual()))
+        step = (yield from self._set_values()).pressure_step
         status = yield from self._status()
-        syringe, step = syringe_of(actual), setting.pressure_step
-        return (
+        settings = (
             ("mode", status.mode),
             ("data lock", on_or_off(status.says(wire.DATA_LOCK))),
             ("other functions", other_functions(status) or "none"),
             ("syringe", "not told" if syringe is None else str(syringe)),
             ("pressure step", "not told" if step == wire.NOT_TOLD_1 else str(step)),
         )
+        return settings, syringe
 
     def arm(self, programme: Programme) -> Dialogue[Settings]:
-        """Remote control beside the keypad, data lock as wanted, rate and limit; no programme of the pump's own."""
-        rate, limit = self._counts(programme.rate, programme.limit)
+        """Remote control beside the keypad, data lock as wanted, no programme of the pump's own; `load` is next."""
+        self._counts(programme.rate, programme.limit)
         self._alarms = frozenset()  # what stands now is told to whoever arms, though it was told to somebody before
         status = yield from self._controlled_and_standing()
         if others := other_functions(status):
             raise Differs("other functions", "none", f"{others}; switch it off at the pump")
         yield from self._check_limits(programme.rate, programme.limit)
-        if self.capabilities.kind == "syringe":
-            yield from self._check_syringe(programme.container)
         if status.says(wire.DATA_LOCK) != programme.keypad_lock:
             yield from self._order(Segment.ACTION, bytes([Action.DATA_LOCK, programme.keypad_lock]), "data lock")
-        yield from self._put(rate, limit)
-        settings = yield from self.settings()
+        settings, syringe = yield from self._settings_and_syringe()
+        if programme.container.kind == "syringe" and syringe not in (None, programme.container.size):
+            raise Differs("syringe size", str(programme.container.size), str(syringe))
         wanted = {"mode": "remote and keypad", "data lock": on_or_off(programme.keypad_lock), "other functions": "none"}
         for name, got in settings:
             if got != wanted.get(name, got):
@@ -451,34 +454,26 @@ class BBraunPump:
         if self._offered is not None and self._offered.least < self._rates_here().least:
             raise Refused(f"this pump takes no rate below {least}, which was not known yet: plan again")
 
-    def _check_syringe(self, planned: Container) -> Dialogue[None]:
-        told = syringe_of((yield from self._actual()))
-        if told is not None and told != planned.size:
-            raise Differs("syringe size", str(planned.size), str(told))
-
     # --- modes --------------------------------------------------------------------------------------------------------
 
     def _standing(self) -> Dialogue[Status]:
-        status = yield from self._status()
-        if status.motion is not Motion.STANDING:
-            raise Refused(f"the pump must stand for this; it is {status.motion.value}")
-        return status
+        return must_stand((yield from self._status()))
 
     def _controlled_and_standing(self) -> Dialogue[Status]:
         status = yield from self._standing()
         if self._address == self._letter and status.says(wire.REMOTE_AND_KEYPAD):
             self._controlled = True
             return status
-        yield from self._take_control()
-        return (yield from self._standing())
+        return must_stand((yield from self._take_control()))
 
-    def _take_control(self) -> Dialogue[None]:
+    def _take_control(self) -> Dialogue[Status]:
         """Remote control with the keypad still allowed: its stop key must work whatever becomes of us."""
         yield from self._choose_mode(Mode.REMOTE_AND_KEYPAD)
         status = yield from self._status_wherever()
         if not status.says(wire.REMOTE_AND_KEYPAD):
             raise Differs("mode", "remote and keypad", status.mode)
         self._controlled = True
+        return status
 
     def _choose_mode(self, mode: Mode) -> Dialogue[None]:
         """Name the pump its own identity, then find it at the address that it has in this mode."""
@@ -495,6 +490,13 @@ class BBraunPump:
             yield from self._order(Segment.CONTROL, order, "mode", tries=1)
         self._address = NO_ADDRESS if mode is Mode.DOCUMENTATION else self._letter
         yield from self._find(tries=1)
+
+
+def must_stand(status: Status) -> Status:
+    """The status of a pump that stands. Raises Refused for any other."""
+    if status.motion is not Motion.STANDING:
+        raise Refused(f"the pump must stand for this; it is {status.motion.value}")
+    return status
 
 
 def alarm(bit: int, status: Status) -> PumpAlarm:

@@ -11,6 +11,7 @@ from pumpd.core.catalogue import WARNINGS
 from pumpd.records.journal import Journal
 from pumpd.records.takeover import past_of
 from pumpd.testing import VirtualClock
+from simulator.families import FAMILIES
 from tests.bedside import PLANNED_ML, Bedside, Room, ward
 from tests.scenario.alarm_life import over, raised, stopped
 
@@ -116,6 +117,33 @@ async def test_several_steps_follow_each_other(pump: str) -> None:
         await to_the_end(bed)
         dose_is_in(bed, pump)
         assert set(bed.raised) <= AT_THE_END
+
+
+@pytest.mark.shows("S7")
+@pytest.mark.parametrize(("pump", "baud", "delay_s"), [("alaris", 38400, 0.15), ("perfusor", 9600, 0.05)])
+async def test_a_pump_that_takes_its_time_is_armed_and_run_without_being_lost(
+    pump: str, baud: int, delay_s: float
+) -> None:
+    invented = FAMILIES[Bedside(Room(), family=pump).kind.family].invented(reply_delay_s=delay_s)
+    bed = Bedside(Room(), family=pump, baud=baud, invented=invented)
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(60)
+        assert (await bed.order("session.pause"))["state"] == "done"
+        await asyncio.sleep(5)  # its limit is lowered meanwhile
+        await resumed(bed)
+        await asyncio.sleep(30)
+        assert bed.raised == []
+
+
+@pytest.mark.shows("H58")
+async def test_an_alaris_whose_answers_are_missing_now_and_then_is_run_without_being_lost() -> None:
+    bed = Bedside(Room(), family="alaris", invented=FAMILIES["alaris"].invented(unanswered_every=20))
+    async with ward(bed):
+        await bed.running()
+        await bed.until_session(300)
+        assert bed.truth["infusing"]
+        assert bed.raised == []
 
 
 # --- orders ---------------------------------------------------------------------------------------------------------

@@ -209,15 +209,11 @@ TAKE = [
     control(1),
     ident(),
     status(),
-    status(),
 ]
 ARM = [
     *TAKE,
     limits(),
-    actual(),
     action(2, 1),
-    write(1000, 200),
-    set_values(),
     actual(),
     set_values(),
     status(STANDS | DATA_LOCK),
