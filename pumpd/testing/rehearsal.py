@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from pumpd.driver import Ask, Damaged, Dialogue, Frame, Framer, Repeat, Silent, Uncertain
+from pumpd.driver import Ask, Damaged, Dialogue, Frame, Framer, Pump, PumpAlarm, Repeat, Silent, Uncertain
 
 T = TypeVar("T")
 
@@ -16,6 +16,21 @@ def rehearse(dialogue: Dialogue[T], exchanges: Sequence[tuple[bytes, bytes | Non
     `None` as answer is silence: the dialogue then gets Silent, or Uncertain where the question may not be repeated.
     Pauses pass at once. Raises AssertionError, in words, when the dialogue says or leaves out anything else.
     """
+    return _run(dialogue, exchanges, lambda ask, raw, number: _answer(ask, raw, framer, number))
+
+
+def play(
+    pump: Pump, dialogue: Dialogue[T], exchanges: Sequence[tuple[bytes, bytes | None]], told: list[PumpAlarm]
+) -> T:
+    """The same, and each frame is shown to `on_frame` first, as the engine does. Alarms are added to `told`."""
+    return _run(dialogue, exchanges, lambda ask, raw, number: _answer_left(ask, raw, pump, number, told))
+
+
+def _run(
+    dialogue: Dialogue[T],
+    exchanges: Sequence[tuple[bytes, bytes | None]],
+    answer: Callable[[Ask, bytes, int], Frame],
+) -> T:
     rest = iter(exchanges)
     done = 0
     move: Callable[[Any], Any] = dialogue.send
@@ -39,7 +54,7 @@ def rehearse(dialogue: Dialogue[T], exchanges: Sequence[tuple[bytes, bytes | Non
                 never = step.repeat is Repeat.NEVER
                 move, value = dialogue.throw, (Uncertain if never else Silent)("the transcript is silent")
             else:
-                value = _answer(step, answered, framer, done)
+                value = answer(step, answered, done)
 
 
 def _answer(ask: Ask, raw: bytes, framer: Framer, number: int) -> Frame:
@@ -49,3 +64,20 @@ def _answer(ask: Ask, raw: bytes, framer: Framer, number: int) -> Frame:
         if isinstance(frame, Frame) and (ask.accept is None or ask.accept(frame)):
             return frame
     raise AssertionError(f"exchange {number}: {raw!r} holds no answer to {ask.data!r}, only {frames!r}")
+
+
+def _answer_left(ask: Ask, raw: bytes, pump: Pump, number: int, told: list[PumpAlarm]) -> Frame:
+    """The first answer that `on_frame` leaves to the dialogue; alarms behind it are told as well."""
+    pump.framer.feed(raw)
+    found: Frame | None = None
+    seen = []
+    for frame in pump.framer.frames():
+        seen.append(frame)
+        if isinstance(frame, Damaged):
+            continue
+        taken = pump.on_frame(frame, asking=found is None)
+        told += taken.notices
+        if found is None and not taken.consumed and (ask.accept is None or ask.accept(frame)):
+            found = frame
+    assert found is not None, f"exchange {number}: {raw!r} holds no answer to {ask.data!r}, only {seen!r}"
+    return found
