@@ -20,6 +20,7 @@ USUAL_RATE, USUAL_LIMIT = MlPerHour("46.6"), Ml(35)
 LONGEST_DIALOGUE_S = 120.0
 LOOKS = 12  # readings until a pump that only shows by its counter whether it moves has shown it
 BETWEEN_LOOKS_S = 1.0
+AT_THE_KEYPAD_S = 15.0  # until a pump that shows its programme first has begun
 
 
 class Tap:
@@ -169,6 +170,7 @@ class Bench:
         self.run(lambda pump: pump.connect())
         self.subject.start_at_keypad(self.device)
         self.poke()
+        self.wait(AT_THE_KEYPAD_S)
         return None
 
     def look(self) -> PumpReport:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from pumpd import log
 from pumpd.testing import dialogue_checks as dialogues
 from pumpd.testing import frame_checks as frames
 from pumpd.testing import session_checks as sessions
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or ":" not in arguments[0]:
         print("usage: python -m pumpd.testing.conformance package.module:SUBJECT", file=sys.stderr)
         return 2
+    log.set_up("error")
     module, _, attribute = arguments[0].partition(":")
     subject: Subject = getattr(importlib.import_module(module), attribute)
     width = max(len(name_of(check)) for check in CHECKS)

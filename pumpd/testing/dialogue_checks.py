@@ -320,6 +320,7 @@ def connect_changes_nothing(subject: Subject) -> None:
     with Bench(subject) as bench:
         bench.running()
         at_work = bench.look()
+        assert at_work.motion.moves, "the pump was started and does not move"
         for hands_off in (True, False):
             bench.new_pump()
             found = bench.run(lambda pump, off=hands_off: pump.connect(hands_off=off))  # type: ignore[misc]

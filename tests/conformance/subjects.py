@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -25,9 +25,18 @@ def given(device: Device) -> float:
     return float(device.truth()["plunger_ml"])
 
 
-def press_run(device: Any) -> None:
-    answer = device.control({"do": "press", "key": "run"})
-    assert answer["ok"], answer
+def by_hand(*deeds: dict[str, Any]) -> Callable[[Device], None]:
+    """What a person does at the pump."""
+
+    def do(device: Device) -> None:
+        for deed in deeds:
+            answer = device.control(deed)
+            assert answer["ok"], answer
+
+    return do
+
+
+PRESS_RUN = {"do": "press", "key": "run"}
 
 
 def connect(pump: Pump) -> Dialogue[Any]:
@@ -178,9 +187,11 @@ BBRAUN_ARM = Transcript(
     ARM,
     before=(BBRAUN_CONNECT,),
 )
+BBRAUN_STOP = "it listens at one of two addresses, by its mode: a driver that has just begun sends STOP to both in turn"
 PERFUSOR = Subject(
     driver=bbraun.DRIVER,
     settings={"model": "perfusor"},
+    stop_needs_more=BBRAUN_STOP,
     device=lambda: Device("bbraun", fill_ml=50.0),
     container=PLASTIPAK,
     given=given,
@@ -194,7 +205,7 @@ PERFUSOR = Subject(
         Transcript(
             f"alarm bit {bit}",
             read,
-            [status(STANDS, alarm=1 << bit, address=""), actual(address=""), set_values(address="")],
+            [actual(address=""), status(STANDS, alarm=1 << bit, address=""), set_values(address="")],
             before=(BBRAUN_CONNECT,),
         )
         for bit in (13, 18, 31)
@@ -203,6 +214,7 @@ PERFUSOR = Subject(
 INFUSOMAT = Subject(
     driver=bbraun.DRIVER,
     settings={"model": "infusomat"},
+    stop_needs_more=BBRAUN_STOP,
     device=lambda: Device("bbraun", type_number="202", fill_ml=50.0),
     container=BAG,
     given=given,
@@ -301,13 +313,34 @@ ZYNO_READ: Lines = [
     ("Q5", "Q50071"),
     ("Q6", "Q607D0"),
 ]
+ZYNO_FIRST_READING = Transcript(
+    "read",
+    read,
+    zyno_lines([*ZYNO_READ, ("RI", "RI0000000000000000")]),
+    before=(ZYNO_CONNECT,),
+    gives=PumpReport(Motion.INFUSING, MlPerHour(27), Ml("1.13"), Ml(20), warnings=()),
+)
 ZYNO = Subject(
     driver=zyno.DRIVER,
     device=lambda: Device("zyno", programmed_rate_ml_h=46.6, programmed_volume_ml=35.0),
     container=BAG,
     given=given,
-    transcripts=(ZYNO_CONNECT,),
-    start_at_keypad=press_run,
+    transcripts=(ZYNO_CONNECT, ZYNO_FIRST_READING),
+    unknown_alarms=(
+        Transcript(
+            "an event that is not in its table",
+            read,
+            zyno_lines(
+                [
+                    *ZYNO_READ,
+                    ("RI", "RI0000000000000001"),
+                    ("RE00000000", f"RE0000000014100E00000003{'00' * 9}"),
+                ]
+            ),
+            before=(ZYNO_CONNECT, ZYNO_FIRST_READING),
+        ),
+    ),
+    start_at_keypad=by_hand(PRESS_RUN),
 )
 
 
@@ -346,7 +379,7 @@ FRESENIUS = Subject(
         )
         for word in ("80", "04")
     ),
-    start_at_keypad=press_run,
+    start_at_keypad=by_hand({"do": "set_rate", "ml_h": 46.6}, PRESS_RUN),
 )
 
 SUBJECTS = {

@@ -4,14 +4,49 @@ from __future__ import annotations
 
 import pytest
 
-from pumpd.testing.conformance import CHECKS, Check, name_of, why_not
+from pumpd.testing.conformance import CHECKS, OF_CONTROL, OF_WATCHING, Check, name_of, why_not
 from tests.conformance.subjects import SUBJECTS
 
+WRONG = {
+    ("alaris", "a_session_gives_the_dose"): (
+        "load() keeps remote control for the start; in a pause there is none, so after 15 s the pump alarms (AL_COMTO, "
+        "where the simulator's timeout_while_held holds) and a resumption stops at once"
+    ),
+}
+CASES = [
+    pytest.param(
+        family,
+        check,
+        marks=[pytest.mark.xfail(reason=WRONG[key], strict=True, raises=AssertionError)] if key in WRONG else [],
+        id=f"{family}-{key[1]}",
+    )
+    for family in SUBJECTS
+    for check in CHECKS
+    for key in [(family, name_of(check))]
+]
 
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("family", SUBJECTS)
+
+@pytest.mark.parametrize(("family", "check"), CASES)
 def test_it_conforms(family: str, check: Check) -> None:
     subject = SUBJECTS[family]
     if reason := why_not(check, subject):
         pytest.skip(reason)
     check(subject)
+
+
+def test_what_is_left_out_is_left_out_for_a_reason_that_is_known() -> None:
+    """A check that comes to be left out of a driver unseen would look like one that passes."""
+    left_out = {
+        family: {name_of(check) for check in CHECKS if why_not(check, subject)} for family, subject in SUBJECTS.items()
+    }
+    watched = {name_of(check) for check in OF_CONTROL}
+    controlled = {name_of(check) for check in OF_WATCHING}
+    assert left_out == {
+        "newera": controlled,
+        "alaris": controlled,
+        "perfusor": controlled,
+        "infusomat": controlled | {"transcripts_replay", "unknown_alarms_are_told"},
+        "harvard": controlled | {"a_flipped_bit_is_no_other_frame"},
+        "zyno": watched,
+        "fresenius": watched | {"stop_believes_a_later_reading_only", "stop_is_one_ask"},
+    }
