@@ -251,7 +251,7 @@ class Bed:
         log.error("bed.failed", bed=self.setup.bed, exc_info=error)
         if self._answers_for_the_pump:
             if UNPROVED in self.state.conditions:
-                pass
+                self.link.doubt()
             self.link.guard(0.0)
         self.close()
         self._broke(error)
