@@ -279,7 +279,7 @@ class Bedside:
         assert armed["state"] == "done", armed
         started = await self.order("session.start", confirm=True)
         assert started["state"] == "done", started
-        assert self.phase == "running"
+        assert self.phase == "running", f"after the start it is {self.phase}, with {sorted(self.alarms)}"
 
     async def until(self, holds: Callable[[], bool], within_s: float = 3600.0, step_s: float = 0.05) -> float:
         """Let time pass until it holds; gives the wire seconds it took."""

@@ -20,7 +20,7 @@ from pumpd.testing.pty_line import PtyLine
 from pumpd.testing.subject import Subject
 from pumpd.testing.virtual_time import VirtualLoop
 
-SEEDS = (1, 2)
+SEEDS = {1: 2200.0, 2: 5.0}  # and after how many seconds of running the line goes bad: near the end, at the start
 COUNTED_ML = 0.05  # so much may be counted or computed otherwise than truly displaced
 ALMOST = 0.99  # of the dose
 OVER = ("observing", "paused")  # paused: a pump that goes to KVO at its limit is stopped, and a person looks
@@ -61,11 +61,11 @@ def a_session_gives_the_dose(subject: Subject) -> None:
 
 def a_bad_line_never_gives_more(subject: Subject) -> None:
     """Lost, changed and late words, silences, a cable that falls out: never more than the dose, and STOP works."""
-    for seed in SEEDS:
-        _virtually(lambda seed=seed: _on_a_bad_line(subject, seed))  # type: ignore[misc]
+    for seed, good_s in SEEDS.items():
+        _virtually(lambda seed=seed, good_s=good_s: _on_a_bad_line(subject, seed, good_s))  # type: ignore[misc]
 
 
-async def _on_a_bad_line(subject: Subject, seed: int) -> None:
+async def _on_a_bad_line(subject: Subject, seed: int, good_s: float) -> None:
     device = subject.device()
     worst_s = subject.driver.open(subject.settings).capabilities.worst_reply_s
     line = BadLine(device, seed, late_s=LATEST_S * worst_s, changes=NOT_CHANGED not in subject.leaves_out)
@@ -74,6 +74,7 @@ async def _on_a_bad_line(subject: Subject, seed: int) -> None:
     async with ward(bed):
         given = _given(subject, device)
         await bed.running()
+        await bed.until_session(good_s)
         line.bad = True
         began = room.clock.wire()
         while room.clock.wire() - began < TROUBLE_S and bed.phase in ("running", "paused"):

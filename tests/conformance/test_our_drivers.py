@@ -48,5 +48,6 @@ def test_what_is_left_out_is_left_out_for_a_reason_that_is_known() -> None:
         "infusomat": controlled | {"transcripts_replay", "unknown_alarms_are_told"},
         "harvard": controlled | {"a_flipped_bit_is_no_other_frame"},
         "zyno": watched,
-        "fresenius": watched | {"stop_believes_a_later_reading_only", "stop_is_one_ask"},
+        "fresenius": watched
+        | {"a_flipped_bit_is_no_other_frame", "stop_believes_a_later_reading_only", "stop_is_one_ask"},
     }
