@@ -34,14 +34,18 @@ PTY_PATIENCE_S = 20.0
 
 
 def a_session_gives_the_dose(subject: Subject) -> None:
-    """Planned, armed, started, paused, resumed, done: the whole dose and not more."""
+    """Planned, armed, started after a while, paused, resumed, done: the whole dose and not more."""
 
     async def play() -> None:
         device = subject.device()
         bed = _bed(subject, Room(), device)
         async with ward(bed):
             given = _given(subject, device)
-            await bed.running()
+            armed = await bed.armed()
+            assert armed["state"] == "done", f"the arming ended as {armed}"
+            await _stands(bed, given)  # somebody reads the figures before the start
+            started = await bed.order("session.start", confirm=True)
+            assert started["state"] == "done", f"the start ended as {started}"
             await bed.until_session(300)
             paused = await bed.order("session.pause")
             assert paused["state"] == "done", f"the pause ended as {paused}"

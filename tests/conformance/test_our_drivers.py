@@ -7,26 +7,9 @@ import pytest
 from pumpd.testing.conformance import CHECKS, OF_CONTROL, OF_WATCHING, Check, name_of, why_not
 from tests.conformance.subjects import SUBJECTS
 
-WRONG = {
-    ("alaris", "a_session_gives_the_dose"): (
-        "load() keeps remote control for the start; in a pause there is none, so after 15 s the pump alarms (AL_COMTO, "
-        "where the simulator's timeout_while_held holds) and a resumption stops at once"
-    ),
-}
-CASES = [
-    pytest.param(
-        family,
-        check,
-        marks=[pytest.mark.xfail(reason=WRONG[key], strict=True, raises=AssertionError)] if key in WRONG else [],
-        id=f"{family}-{key[1]}",
-    )
-    for family in SUBJECTS
-    for check in CHECKS
-    for key in [(family, name_of(check))]
-]
 
-
-@pytest.mark.parametrize(("family", "check"), CASES)
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+@pytest.mark.parametrize("family", SUBJECTS)
 def test_it_conforms(family: str, check: Check) -> None:
     subject = SUBJECTS[family]
     if reason := why_not(check, subject):
