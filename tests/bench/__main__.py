@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from tests.bench.families import families
 from tests.bench.few_beds import few_beds
 from tests.bench.figures import Row, print_machine, print_table
 from tests.bench.many_beds import many_beds
@@ -42,6 +43,7 @@ def _with_broker(measure: Callable[[Path, int], Coroutine[None, None, list[Row]]
 
 ROWS: dict[str, Callable[[Path], list[Row]]] = {
     "beds": lambda folder: _with_broker(many_beds, folder),
+    "families": lambda _: families(),
     "publish": lambda folder: _with_broker(back_to_back, folder),
     "session": lambda _: virtual_session(),
     "simulator": simulator,
