@@ -17,7 +17,7 @@ SHORTEST_S = 0.001
 
 
 class PtyLine:
-    """Use as a context in a running loop; `path` is what the daemon opens. `pull` and `plug` move the cable."""
+    """Use as a context in a running loop; `path` is what the daemon opens. `pull`, `plug` and `crackle` disturb it."""
 
     def __init__(self, device: Peer) -> None:
         self.device = device
@@ -53,6 +53,10 @@ class PtyLine:
         os.close(self._far)
         self._host = self._far = -1
         self.path = ""
+
+    def crackle(self, noise: bytes) -> None:
+        """Bytes that nobody said."""
+        os.write(self._host, noise)
 
     def _heard(self) -> None:
         with suppress(BlockingIOError):

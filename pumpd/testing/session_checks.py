@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any
 
 from pumpd.bedside.desk import CHECKLIST
@@ -30,6 +31,7 @@ STANDS_FOR_S = 30.0
 STILL_ML = 0.001
 NOT_CHANGED = "a_flipped_bit_is_no_other_frame"  # left out of this, a line has no check; then no bit is flipped
 PTY_RUN_S = 3.0
+PTY_NOISE = 40  # bytes
 PTY_PATIENCE_S = 20.0
 
 
@@ -98,7 +100,7 @@ async def _on_a_bad_line(subject: Subject, seed: int, good_s: float) -> None:
 
 
 def a_session_over_a_pty(subject: Subject) -> None:
-    """Over a real pseudo-terminal and the real clock: started, unplugged, plugged in, stopped."""
+    """Over a real pseudo-terminal and the real clock: started, disturbed, unplugged, plugged in, stopped."""
     asyncio.run(_over_a_pty(subject))
 
 
@@ -113,7 +115,9 @@ async def _over_a_pty(subject: Subject) -> None:
                 return
             given = _given(subject, device)
             await bed.running()
-            await asyncio.sleep(PTY_RUN_S)
+            await asyncio.sleep(PTY_RUN_S / 2)
+            line.crackle(Random(1).randbytes(PTY_NOISE))
+            await asyncio.sleep(PTY_RUN_S / 2)
             assert given() > 0, "the session runs, and the pump has given nothing"
             line.pull()
             await bed.until(lambda: not bed.ward.link.ready, within_s=PTY_PATIENCE_S)
