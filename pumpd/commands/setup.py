@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from rich import box
@@ -13,7 +14,7 @@ from rich.text import Text
 from pumpd import config as cfg
 from pumpd import log
 from pumpd.commands.reach import DONE, REFUSED, USAGE, Failed, read_config
-from pumpd.commands.screen import err, out
+from pumpd.commands.screen import err, key_values, out
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import serve
 from pumpd.driver import BadSetting, Capabilities, Driver
@@ -110,30 +111,52 @@ def drivers() -> int:
     pumpd drivers
     """
     registry = find_drivers()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("driver", "pump", "control", "for people", "watchdog", "serial no.", "live rate"):
-        table.add_column(title, overflow="fold")
-    for name, driver in sorted(registry.drivers.items()):
-        table.add_row(name, *_abilities(driver))
+    able = {name: _abilities(driver) for name, driver in sorted(registry.drivers.items())}
+    out.print(key_values([(name, answers.get(PUMP, "cannot tell without settings")) for name, answers in able.items()]))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("", style="dim", no_wrap=True)
+    for name in able:
+        table.add_column(name)
+    for question in ABILITIES:
+        if question != PUMP:
+            table.add_row(question, *(answers.get(question, "?") for answers in able.values()))
     out.print(table)
     _say_broken(registry)
     return REFUSED if registry.broken else DONE
 
 
-def _abilities(driver: Driver) -> tuple[str, ...]:
+def _abilities(driver: Driver) -> dict[str, str]:
+    """What the family says of itself; nothing where it cannot tell without settings."""
     try:
         able: Capabilities = driver.open({}).capabilities
-    except BadSetting as error:
-        return (f"cannot tell without settings: {error}",)
-    watchdog = "none" if able.watchdog_s is None else "-".join(dict.fromkeys(f"{s}" for s in able.watchdog_s)) + " s"
-    return (
-        f"{able.maker} {able.model}",
-        "full" if able.control else "stop only" if able.stop else "monitor only",
-        "yes" if able.clinical_use else "no",
-        watchdog,
-        "told" if able.has_serial_number else "not told",
-        "yes" if able.live_rate_change else "no",
-    )
+    except BadSetting:
+        return {}
+    return {question: answer(able) for question, answer in ABILITIES.items()}
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def _watchdog(able: Capabilities) -> str:
+    return "no" if able.watchdog_s is None else "-".join(dict.fromkeys(f"{s}" for s in able.watchdog_s)) + " s"
+
+
+PUMP = "pump"
+ABILITIES: dict[str, Callable[[Capabilities], str]] = {
+    PUMP: lambda able: f"{able.maker} {able.model}",
+    "takes a": lambda able: "syringe" if able.kind == "syringe" else "bag",
+    "start, set the rate": lambda able: _yes(able.control),
+    "stop": lambda able: _yes(able.stop),
+    "live rate change": lambda able: _yes(able.control and able.live_rate_change),
+    "stops without us": _watchdog,
+    "limit at new start": lambda able: "anew" if able.limit_restarts else "goes on",
+    "tells used keys": lambda able: _yes("keypad_used" in able.alarms),
+    "reading ends alarm": lambda able: _yes(able.poll_acknowledges_alarm),
+    "tells serial no.": lambda able: _yes(able.has_serial_number),
+    "asked every": lambda able: f"{able.poll_s:g} s",
+    "for people": lambda able: _yes(able.clinical_use),
+}
 
 
 def _say_broken(registry: Registry) -> None:
