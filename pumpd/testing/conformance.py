@@ -22,6 +22,7 @@ from typing import TypeAlias
 from pumpd import log
 from pumpd.testing import dialogue_checks as dialogues
 from pumpd.testing import frame_checks as frames
+from pumpd.testing import order_checks as orders
 from pumpd.testing import session_checks as sessions
 from pumpd.testing.subject import Subject, Transcript
 
@@ -52,11 +53,11 @@ _ALL: tuple[Check, ...] = (
     frames.whatever_comes_is_taken_calmly,
     dialogues.unknown_alarms_are_told,
     dialogues.connect_changes_nothing,
-    dialogues.stop_is_one_ask,
-    dialogues.stop_believes_a_later_reading_only,
-    dialogues.rates_are_never_rounded_up,
-    dialogues.a_start_is_asked_once,
-    dialogues.what_is_not_heard_is_not_believed,
+    orders.stop_is_one_ask,
+    orders.stop_believes_a_later_reading_only,
+    orders.rates_are_never_rounded_up,
+    orders.a_start_is_asked_once,
+    orders.what_is_not_heard_is_not_believed,
     dialogues.what_cannot_be_controlled_says_why,
     sessions.a_session_gives_the_dose,
     sessions.a_bad_line_never_gives_more,
