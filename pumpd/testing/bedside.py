@@ -176,6 +176,7 @@ class Bedside:
     ) -> None:
         """`container` as `session.plan` names it; `syringes` beside the table that is delivered."""
         self.room, self.name = room, name
+        self.wait_s = 5.0  # for the answer to an order; more where a loaded machine tells the time
         self.container = dict(container or PLAN["container"])
         self.port = MemoryPort(device)
         pump = driver.open(settings or {})
@@ -223,8 +224,10 @@ class Bedside:
 
     # --- what a person does ---
 
-    async def order(self, verb: str, *, confirm: bool = False, wait_s: float = 5.0, **args: Any) -> dict[str, Any]:
-        """Give an order and wait for its final answer (or the last one, after `wait_s`)."""
+    async def order(
+        self, verb: str, *, confirm: bool = False, wait_s: float | None = None, **args: Any
+    ) -> dict[str, Any]:
+        """Give an order and wait for its final answer (or the last one, after `wait_s` or the bed's own)."""
         role = args.pop("role", "nurse")
         fields: dict[str, Any] = {
             "id": str(uuid.UUID(int=self.room.rng.getrandbits(128))),
@@ -248,7 +251,7 @@ class Bedside:
         if verb == "pump.stop":
             fields["args"] = {"bed": self.name, "pump": f"{self.name}-pump"}
             del fields["bed"]
-        return await self.send(verb, fields, wait_s)
+        return await self.send(verb, fields, self.wait_s if wait_s is None else wait_s)
 
     async def send(self, verb: str, fields: dict[str, Any], wait_s: float = 5.0) -> dict[str, Any]:
         """Give a request as it stands, and wait for its final answer (or the last one, after `wait_s`)."""

@@ -44,9 +44,11 @@ def stop_is_one_ask(subject: Subject) -> None:
             with suppress(PumpError):
                 bench.run(lambda pump, ask=first: _only(ask))  # type: ignore[misc]
             motion = bench.look().motion
-            assert motion is Motion.STANDING or subject.stop_needs_more, (
+            explained = subject.stop_needs_more and not remembers
+            assert motion is Motion.STANDING or explained, (
                 f"after {first.data!r}, the first question of stop(), the pump is {motion.value}; a question before "
-                "the order costs time and may be lost. Where there is no other way, say so: Subject.stop_needs_more"
+                "the order costs time and may be lost. Where a driver that has just begun has no other way, say so: "
+                "Subject.stop_needs_more"
             )
             bench.new_pump()
             for time in ("first", "second"):

@@ -109,6 +109,7 @@ async def _over_a_pty(subject: Subject) -> None:
     able = subject.driver.open(subject.settings).capabilities
     with PtyLine(device) as line:
         bed = _bed(subject, Room(clock=SystemClock()), device, _opener(subject, line))
+        bed.wait_s = PTY_PATIENCE_S
         async with ward(bed):
             if not able.control:
                 await _refuses(bed)

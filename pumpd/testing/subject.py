@@ -39,5 +39,5 @@ class Subject:
     frames: tuple[bytes, ...] = ()  # good ones of the pump; (): the answers of the transcripts
     unknown_alarms: tuple[Transcript | bytes, ...] = ()  # how one looks that no document lists
     start_at_keypad: Callable[[Any], None] | None = None  # for a pump that pumpd cannot start: how a person does
-    stop_needs_more: str = ""  # why the first question of stop() alone does not stop the pump, in words
+    stop_needs_more: str = ""  # why the first question of stop() may not stop it where the driver has just begun
     leaves_out: Mapping[str, str] = field(default_factory=dict)  # name of a check: why it cannot be asked of this pump
