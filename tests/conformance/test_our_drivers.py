@@ -7,6 +7,8 @@ import pytest
 from pumpd.testing.conformance import CHECKS, OF_CONTROL, OF_WATCHING, Check, name_of, why_not
 from tests.conformance.subjects import SUBJECTS
 
+pytestmark = pytest.mark.timeout(200)  # whole sessions, on a machine that may be busy
+
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 @pytest.mark.parametrize("family", SUBJECTS)

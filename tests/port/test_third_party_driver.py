@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "acme_pump"
-PATIENCE_S = 50
+PATIENCE_S = 150
 BROKEN = """\
 [build-system]
 requires = ["hatchling"]
@@ -37,7 +37,7 @@ data_dir = "{folder}"
 pump = {{ driver = "{driver}", port = "/dev/serial/by-id/acme", laboratory = true }}
 """
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.timeout(200)]
 
 
 def python(*arguments: str, beside: Path | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
