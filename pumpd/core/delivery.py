@@ -55,9 +55,15 @@ def tighten(turn: Turn) -> None:
     read = state.report.rate if state.report is not None else None  # a stop reads state and counter only
     shown = read if read is not None or state.ours is None else state.ours.rate
     rate = min(state.ordered or turn.planned_rate, turn.planned_rate)
-    lower = shown if shown is not None and MlPerHour(0) < shown < rate else rate
+    lower = _settable(turn, shown) if shown is not None and MlPerHour(0) < shown < rate else rate
     if state.pending is None and state.halt is None:
         turn.order(lambda number: ev.Tighten(number, lower, _rest_or_least(turn)))
+
+
+def _settable(turn: Turn, shown: MlPerHour) -> MlPerHour:
+    """A keypad may set finer steps than we can, and lower than our lowest."""
+    rates = turn.rules.fitted.rates
+    return MlPerHour(rates.down(shown.value) or rates.least)
 
 
 def loaded_too_much(turn: Turn) -> bool:

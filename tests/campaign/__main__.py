@@ -27,6 +27,7 @@ class Campaign:
 
 CAMPAIGNS: dict[str, Campaign] = {
     "random": Campaign("tests.campaign.random_sessions", 1000, "random sessions at one bed or two, under every fault"),
+    "families": Campaign("tests.campaign.family_sessions", 200, "random sessions of each other controllable family"),
     "broken": Campaign("tests.campaign.broken_daemons", 12, "daemons broken on purpose, which the watchers must catch"),
     "steps": Campaign("tests.campaign.property_steps", 100_000, "steps of the session machine in any order"),
     "deaths": Campaign("tests.campaign.injected_deaths", 1, "the daemon dies at every row and byte of a session"),

@@ -221,3 +221,13 @@ def test_a_limit_is_loaded_at_the_lower_of_the_ordered_and_the_planned_rate(orde
     case.read(STANDING, None)
     (order,) = case.got(ev.Tighten)
     assert order.rate == MlPerHour(loaded)
+
+
+@pytest.mark.shows("S1", "S2")
+@pytest.mark.parametrize(("shown", "loaded"), [("41.9994", "41.99"), ("41.94", "41.94"), ("0.0001", None)])
+def test_what_a_keypad_set_finer_than_we_can_is_loaded_rounded_down(shown: str, loaded: str | None) -> None:
+    case = Case().running(600)
+    case.read(STANDING, shown, dt=1.0)
+    [tightened] = case.got(ev.Tighten)
+    least = case.rules.fitted.rates.least
+    assert tightened.rate == (MlPerHour(loaded) if loaded else MlPerHour(least))
