@@ -44,7 +44,7 @@ from pumpd.units import Ml, MlPerHour
 REPLY_TIMEOUT_S = 0.3  # 75 ms for the slowest answer, 48 ms for its bytes, and a USB adapter (section "Timing")
 STOP_TRIES = 4
 SETTLE_S = 0.25  # between an order and a reading that does not show it yet
-RECORDS_PER_READING = 8  # 90 ms each: more of them would hold up the next reading
+RECORDS_PER_READING = 12  # 90 ms each: more of them would hold up the next reading
 
 CONTINUOUS = "CONT"
 RUNS = {"TRUE": True, "FALSE": False}
@@ -227,7 +227,7 @@ class ZynoPump:
             yield Ask(
                 wire.spell(question, self._check), REPLY_TIMEOUT_S, accept=partial(answers_record, question.encode())
             )
-            if self._log.due == due:
+            if self._log.asked == self._log.due:
                 raise Garbled(f"{question}: the answer cannot be read")
 
 

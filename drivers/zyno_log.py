@@ -15,15 +15,15 @@ from drivers.zyno_wire import NOT_AVAILABLE
 from pumpd.driver import Garbled, PumpAlarm
 
 RING = 43264  # records the pump keeps: 169 pages of 256
-NOWHERE = -1
-LOOK_BACK = 16  # records read where the log is met for the first time: what stands is told, what is long over is not
+DATA_SIZES = (2, 16)  # raw records between begin and end of infusion data: any bytes, which are no events
+LOOK_BACK = 16 + max(DATA_SIZES) + 2  # records read where the log is met for the first time: what stands is told
 
 UNKNOWN_ALARM, LOG_GAP = "pump_alarm_unknown", "pump_log_gap"
 BATTERY_LOW, REMINDER = "pump_battery_low", "pump_reminder"
 
 
 class Kind(IntEnum):
-    """Types of records; 20, 25 and all from 32 on are not documented."""
+    """Types of records; those from 32 on are not documented."""
 
     DATA = 0
     RUN = 1
@@ -45,10 +45,12 @@ class Kind(IntEnum):
     FIRMWARE_ERROR = 17
     SYSTEM_ERROR = 18
     BATTERY_FAILURE = 19
+    DEBUG = 20
     UNATTENDED = 21
     SETTING_CHANGED = 22
     DOSE_FINISHED = 23
     POWER_ON = 24
+    DOSE_SKIPPED = 25
     SYSTEM_ERROR_2 = 26
     HARD_LIMIT = 27
     BATTERY_DEPLETED = 28
@@ -68,8 +70,10 @@ SPOKEN = {  # what was done, by a person or as programmed: no alarms
     Kind.DELAY_OVER,
     Kind.SHIFT_TOTAL_CLEARED,
     Kind.TIME_STAMP,
+    Kind.DEBUG,
     Kind.SETTING_CHANGED,
     Kind.DOSE_FINISHED,
+    Kind.DOSE_SKIPPED,
 }
 ALARMS: dict[int, str] = {  # those without an entry of their own in the catalogue are told as unknown, with their words
     Kind.CASSETTE_EMPTY: "container_empty",
@@ -81,9 +85,9 @@ ALARMS: dict[int, str] = {  # those without an entry of their own in the catalog
     Kind.BATTERY_FAILURE: "pump_fault",
     Kind.POWER_ON: "pump_power_lost",
     Kind.SYSTEM_ERROR_2: "pump_fault",
-    Kind.HARD_LIMIT: UNKNOWN_ALARM,
+    Kind.HARD_LIMIT: "pump_fault",  # its life is over: replace it
     Kind.BATTERY_DEPLETED: "pump_battery_empty",
-    Kind.BATTERY_CHECK: UNKNOWN_ALARM,
+    Kind.BATTERY_CHECK: "pump_battery_empty",  # at a self-test or with the motor
 }
 REMINDERS = {Kind.SERVICE_LIFE, Kind.UNATTENDED, Kind.PROGRAMMING_INCOMPLETE}
 ACTS = {Kind.RUN, Kind.PAUSED, Kind.SETTING_CHANGED, Kind.POWER_OFF, Kind.POWER_ON}  # somebody was there
@@ -123,6 +127,7 @@ CODES = tuple(dict.fromkeys((*ALARMS.values(), *OCCLUSIONS.values(), LOG_GAP, BA
 
 NO_RECORD = f"RE{NOT_AVAILABLE}"
 _POINTERS = re.compile(r"RI([0-9A-F]{8})([0-9A-F]{8})")
+NOTHING = "F" * 32  # flash that was never written
 _RECORD = re.compile(r"RE([0-9A-F]{8})([0-9A-F]{32})")
 
 
@@ -136,6 +141,17 @@ class Record:
     number: int
     kind: int
     sub: int
+    unwritten: bool = False
+
+    @property
+    def begins_data(self) -> bool:
+        """Raw records follow it. The sub-type of these stands in its first byte."""
+        return self.kind == Kind.DATA and self.sub >> 8 == 1
+
+    @property
+    def ends_data(self) -> bool:
+        """The raw records are over."""
+        return self.kind == Kind.DATA and self.sub >> 8 == 2
 
     @property
     def words(self) -> str:
@@ -148,10 +164,10 @@ class Record:
 
 
 def pointers(text: str) -> tuple[int, int]:
-    """The oldest record, and the one that will be written next."""
+    """The oldest record and the newest, as places in the ring."""
     found = _POINTERS.fullmatch(text)
-    tail, head = (int(found[1], 16), int(found[2], 16)) if found else (0, -1)
-    if found is None or (head < tail and tail >= RING):
+    tail, head = (int(found[1], 16), int(found[2], 16)) if found else (RING, RING)
+    if max(tail, head) >= RING:
         raise Garbled(f"RI: answered {text}")
     return tail, head
 
@@ -162,7 +178,7 @@ def record(text: str) -> Record:
     if found is None:
         raise Garbled(f"RE: answered {text}")
     data = bytes.fromhex(found[2])
-    return Record(int(found[1], 16), data[0], int.from_bytes(data[5:7], "big"))
+    return Record(int(found[1], 16), data[0], int.from_bytes(data[5:7], "big"), found[2] == NOTHING)
 
 
 def alarms_of(event: Record) -> tuple[PumpAlarm, ...]:
@@ -193,17 +209,18 @@ class EventLog:
     """How far the log was read. What it hears it gives back as the alarms to tell, each once."""
 
     def __init__(self) -> None:
-        self.head = 0  # where the pump will write next
         self.asked: int | None = None  # the record that is asked for now
         self._next: int | None = None  # the first that was not read; None: the log was never seen
-        self._tell_from = NOWHERE  # before it only what still stands is told
-        self._standing: list[PumpAlarm] = []
+        self._end = 0  # behind the newest
+        self._held: list[Record] = []  # read, and not yet known to be events and no raw data
+        self._fresh = False  # some of those came since the pointers were asked for
+        self._looking_back = False  # what is read was there before us: only what still stands is told
         self._warnings: set[str] = set()
 
     @property
     def due(self) -> int | None:
         """The record to ask for, or None when all were read."""
-        return None if self._next in (None, self.head) else self._next
+        return None if self._next in (None, self._end) else self._next
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -214,55 +231,82 @@ class EventLog:
         """Take an answer to RI or RE. Raises Garbled."""
         if text.startswith("RI"):
             return self._pointed(*pointers(text))
-        if text == NO_RECORD and self.asked is not None and self.asked == self.due:
-            missed, news = self.asked, self._go_on()
-            return (PumpAlarm(LOG_GAP, f"event {missed} cannot be read", stops=False), *news)
-        if text.startswith("RE") and text != NO_RECORD:
+        if text == NO_RECORD:
+            return self._missed() if self.asked is not None and self.asked == self.due else ()
+        if text.startswith("RE"):
             event = record(text)
             return self._took(event) if event.number == self.due else ()  # another one was asked for before, and is old
         return ()
 
     def _pointed(self, tail: int, head: int) -> tuple[PumpAlarm, ...]:
-        # A head below the tail is a ring that has come round, and its numbers are places in it. Whether numbers of a
-        # real pump are places or go on for ever is not known; which of both it is shows here, and both are read.
-        size = (head - tail) % RING if head < tail else head - tail
-        if self._next is not None:
-            read = (self._next - tail) % RING if head < tail else self._next - tail
-            if 0 <= read <= size:
-                self.head = head
-                return ()
-        met, self.head = self._next is None, head
-        self._next = (head - min(LOOK_BACK, size)) % RING if head < tail else head - min(LOOK_BACK, size)
-        self._tell_from, self._standing, self._warnings = (head if size else NOWHERE), [], set()
-        return () if met else (PumpAlarm(LOG_GAP, f"events from {tail} to {head} do not join", stops=False),)
+        size, end = (head - tail) % RING + 1, (head + 1) % RING
+        met = self._next is None
+        if self._next is None or (self._next - tail) % RING > size:
+            self._next, self._end = (end - min(LOOK_BACK, size)) % RING, end
+            self._held, self._fresh, self._looking_back, self._warnings = [], False, True, set()
+            gap = PumpAlarm(LOG_GAP, f"events from {tail} to {head} do not join", stops=False)
+            return () if met else (gap,)
+        self._end, fresh, self._fresh = end, self._fresh, False
+        return () if fresh else self._told(flush=True)  # data is written at once: what has no end by now is none
+
+    def _missed(self) -> tuple[PumpAlarm, ...]:
+        gap = PumpAlarm(LOG_GAP, f"event {self.asked} cannot be read", stops=False)
+        held = () if self._looking_back else self._told(flush=True)
+        return (*held, gap, *self._go_on())
 
     def _took(self, event: Record) -> tuple[PumpAlarm, ...]:
-        self._mind_warnings(event)
-        news = alarms_of(event)
-        if not self._looking_back:
-            self._go_on()
-            return news
-        if event.kind == Kind.RUN:
-            self._standing.clear()
-        elif event.kind == Kind.OCCLUSION and event.sub & CLEARED:
-            self._standing = [alarm for alarm in self._standing if alarm.code not in OCCLUSIONS.values()]
-        # That a pump was switched on before we came is no news.
-        self._standing += [alarm for alarm in news if alarm.code != "pump_power_lost"]
+        if event.unwritten and (event.number + 1) % RING == self._end:
+            self._end = event.number  # it points at where it will write: asked for again when it moved
+            return self._go_on(0)
+        if event.unwritten:
+            return self._missed()
+        self._held.append(event)
+        self._fresh = True
         return self._go_on()
 
-    @property
-    def _looking_back(self) -> bool:
-        return self._tell_from != NOWHERE
-
-    def _go_on(self) -> tuple[PumpAlarm, ...]:
-        """To the next record; at the end of the looking back, what stands."""
+    def _go_on(self, by: int = 1) -> tuple[PumpAlarm, ...]:
         assert self._next is not None
-        following = self._next + 1
-        self._next = 0 if following == RING and self.head < following else following
-        if self._looking_back and self._next == self._tell_from:
-            self._tell_from, standing, self._standing = NOWHERE, self._standing, []
-            return tuple(standing)
-        return ()
+        self._next = (self._next + by) % RING
+        if not self._looking_back:
+            return self._told()
+        if self.due is not None:
+            return ()
+        self._looking_back = False
+        return self._standing()
+
+    def _told(self, flush: bool = False) -> tuple[PumpAlarm, ...]:
+        """The alarms among the records that are held; those of data not yet ended are held on, unless `flush`."""
+        told: list[PumpAlarm] = []
+        while self._held:
+            if (data := data_at_begin(self._held)) is None and not flush:
+                break
+            if data:
+                del self._held[:data]
+                continue
+            event = self._held.pop(0)
+            self._mind_warnings(event)
+            told += alarms_of(event)
+        return tuple(told)
+
+    def _standing(self) -> tuple[PumpAlarm, ...]:
+        """What the records before us say that was not taken back, nor ended by a start."""
+        events = self._held = after_cut_data(self._held)
+        standing: list[PumpAlarm] = []
+        while events:
+            if data := data_at_begin(events):
+                del events[:data]
+                continue
+            if data is None:
+                break  # it is being written now
+            event = events.pop(0)
+            self._mind_warnings(event)
+            if event.kind == Kind.RUN:
+                standing.clear()
+            elif event.kind == Kind.OCCLUSION and event.sub & CLEARED:
+                standing = [alarm for alarm in standing if alarm.code not in OCCLUSIONS.values()]
+            # That a pump was switched on before we came is no news.
+            standing += [alarm for alarm in alarms_of(event) if alarm.code != "pump_power_lost"]
+        return tuple(standing)
 
     def _mind_warnings(self, event: Record) -> None:
         if event.kind in REMINDERS:
@@ -273,3 +317,25 @@ class EventLog:
             self._warnings.add(BATTERY_LOW)
         elif event.kind == Kind.BATTERY and event.sub & BATTERY_FINE_BITS and not event.sub & BATTERY_EMPTY_BITS:
             self._warnings.discard(BATTERY_LOW)
+
+
+def data_at_begin(events: list[Record]) -> int | None:
+    """How many records of infusion data stand first, begin and end included; None: it cannot be told yet."""
+    if not events[0].begins_data:
+        return 0
+    for size in DATA_SIZES:
+        if len(events) <= size + 1:
+            return None
+        if events[size + 1].ends_data:
+            return size + 2
+    return 0
+
+
+def after_cut_data(events: list[Record]) -> list[Record]:
+    """Without what may be the rest of data that began before the first of these."""
+    for place, event in enumerate(events[: max(DATA_SIZES) + 1]):
+        if event.ends_data and not any(
+            events[place - size - 1].begins_data for size in DATA_SIZES if place >= size + 1
+        ):
+            return events[place + 1 :]
+    return list(events)

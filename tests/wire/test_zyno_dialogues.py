@@ -39,7 +39,7 @@ RATE, COUNTED, LIMIT = (":INFU:RATE?", "27.0"), ("Q5", "Q50071"), ("Q6", "Q607D0
 CONNECT: Lines = [*ID, RATE, LIMIT]
 RUNS: Lines = [(":INFU:RUN?", "TRUE"), ("Q0", "Q0CONT"), ("Q7", "Q70")]
 STANDS: Lines = [(":INFU:RUN?", "FALSE"), ("Q0", "Q0CONT"), ("Q7", "Q70")]
-LOG: Lines = [("RI", at(0, 0))]
+LOG: Lines = [("RI", at(0, 1)), ("RE00000000", event(24, 0, 0))]
 READ: Lines = [*RUNS, RATE, COUNTED, LIMIT, *LOG]
 STOP: Lines = [("WT02", "WT"), *STANDS, COUNTED]
 
@@ -69,7 +69,7 @@ def stop(pump: Pump) -> Dialogue[Any]:
 
 def log_of(pump: Pump, lines: Lines) -> list[PumpAlarm]:
     told: list[PumpAlarm] = []
-    rehearsed(read, [*READ[:-1], *lines], told, pump)
+    rehearsed(read, [*READ[:6], *lines], told, pump)
     return told
 
 
@@ -168,7 +168,7 @@ def test_silence_at_any_step_fails_the_reading(step: int) -> None:
 @pytest.mark.shows("S7")
 def test_without_its_event_log_there_is_no_reading() -> None:
     with pytest.raises(Refused, match="RI: the pump says that it is not available"):
-        rehearsed(read, [*READ[:-1], ("RI", "RIERROR")])
+        rehearsed(read, [*READ[:6], ("RI", "RIERROR")])
 
 
 @pytest.mark.parametrize("make", [connect, read])
@@ -199,8 +199,7 @@ def test_the_answer_of_another_question_is_not_taken(make: Callable[[Pump], Dial
 def met() -> Pump:
     """A pump whose log was met at record 10."""
     pump = DRIVER.open({})
-    log_of(pump, [("RI", at(0, 10)), *(re(0, 1, number) for number in range(8))])
-    log_of(pump, [("RI", at(0, 10)), *(re(0, 1, number) for number in range(8, 10))])
+    log_of(pump, [("RI", at(0, 10)), *(re(15, 0, number) for number in range(10))])
     return pump
 
 
@@ -217,7 +216,7 @@ def test_an_alarm_is_told_by_the_reading_after_it_came() -> None:
 @pytest.mark.shows("H9")
 def test_a_gap_in_the_log_is_an_alarm() -> None:
     pump = met()
-    (gap,) = log_of(pump, [("RI", at(12, 13)), re(0, 1, 12)])
+    (gap,) = log_of(pump, [("RI", at(12, 13)), re(15, 0, 12)])
     assert gap.code == "pump_log_gap"
     (gap,) = log_of(pump, [("RI", at(12, 15)), ("RE0000000D", "REERROR"), re(1, 0, 14)])
     assert gap == PumpAlarm("pump_log_gap", "event 13 cannot be read", stops=False)
@@ -225,13 +224,13 @@ def test_a_gap_in_the_log_is_an_alarm() -> None:
 
 @pytest.mark.shows("H9")
 def test_a_record_that_is_not_in_the_table_is_an_unknown_alarm() -> None:
-    assert log_of(met(), [("RI", at(0, 11)), re(20, 3, 10)]) == [PumpAlarm("pump_alarm_unknown", "event 20.3")]
+    assert log_of(met(), [("RI", at(0, 11)), re(40, 3, 10)]) == [PumpAlarm("pump_alarm_unknown", "event 40.3")]
 
 
 def test_many_records_are_read_over_several_readings() -> None:
     pump = met()
     head = ("RI", at(0, 10 + RECORDS_PER_READING + 1))
-    assert log_of(pump, [head, *(re(0, 1, 10 + number) for number in range(RECORDS_PER_READING))]) == []
+    assert log_of(pump, [head, *(re(15, 0, 10 + number) for number in range(RECORDS_PER_READING))]) == []
     (alarm,) = log_of(pump, [head, re(3, 0, 10 + RECORDS_PER_READING)])
     assert alarm.code == "container_empty"
 
@@ -239,7 +238,7 @@ def test_many_records_are_read_over_several_readings() -> None:
 def test_a_cut_reading_loses_no_record() -> None:
     pump, told = met(), []
     with pytest.raises(Silent):
-        rehearsed(read, [*READ[:-1], ("RI", at(0, 12)), re(3, 0, 10), ("RE0000000B", None)], told, pump)
+        rehearsed(read, [*READ[:6], ("RI", at(0, 12)), re(3, 0, 10), ("RE0000000B", None)], told, pump)
     assert [alarm.code for alarm in told] == ["container_empty"]
     assert [alarm.code for alarm in log_of(pump, [("RI", at(0, 12)), re(9, 1, 11)])] == ["occlusion_upstream"]
 
@@ -256,7 +255,7 @@ def test_only_the_record_that_was_asked_for_is_taken() -> None:
     pump = met()
     dialogue = pump.read()
     step: Any = next(dialogue)
-    for _, answer in [*READ[:-1], ("RI", at(0, 11))]:
+    for _, answer in [*READ[:6], ("RI", at(0, 11))]:
         frame = Frame("reply", str(answer).encode())
         pump.on_frame(frame, True)
         step = dialogue.send(frame)
@@ -268,8 +267,7 @@ def test_only_the_record_that_was_asked_for_is_taken() -> None:
 def test_the_log_is_read_on_after_the_line_was_lost() -> None:
     pump = met()
     rehearsed(connect, CONNECT, pump=pump)
-    log_of(pump, [("RI", at(0, 10)), *(re(0, 1, number) for number in range(8))])
-    log_of(pump, [("RI", at(0, 10)), *(re(0, 1, number) for number in range(8, 10))])
+    log_of(pump, [("RI", at(0, 10)), *(re(15, 0, number) for number in range(10))])
     rehearsed(connect, CONNECT, pump=pump)
     (alarm,) = log_of(pump, [("RI", at(0, 11)), re(9, 2, 10)])
     assert alarm.code == "occlusion_downstream"
@@ -284,9 +282,9 @@ def test_another_pump_has_another_log() -> None:
 
 def test_warnings_stand_in_the_reading() -> None:
     pump = met()
-    lines: Lines = [*READ[:-1], ("RI", at(0, 12)), re(30, 0, 10), re(21, 0, 11)]
+    lines: Lines = [*READ[:6], ("RI", at(0, 12)), re(30, 0, 10), re(21, 0, 11)]
     assert rehearsed(read, lines, pump=pump).warnings == ("pump_battery_low", "pump_reminder")
-    lines = [*READ[:-1], ("RI", at(0, 14)), re(13, 16, 12), re(1, 0, 13)]
+    lines = [*READ[:6], ("RI", at(0, 14)), re(13, 16, 12), re(1, 0, 13)]
     assert rehearsed(read, lines, pump=pump).warnings == ()
 
 
@@ -417,13 +415,16 @@ def test_the_published_answers_are_read() -> None:
     replies = dict([*transcript("published", "zyno"), *transcript("constructed", "zyno")])
     asked = [":INFU:RUN?", "Q0", "Q7", ":INFU:RATE?", "Q5", "Q6", "RI"]
     script: Script = [(spell(sent, "sum"), replies[spell(sent, "sum")]) for sent in asked]
-    looked_back = [re(0, 1, number) for number in range(0x2A - 16, 0x2A - 8)]
     pump, told = DRIVER.open({}), []
-    report = rehearse(pump, pump.read(), [*script, *said(looked_back)], told)
-    assert report == PumpReport(Motion.INFUSING, MlPerHour(27), Ml("1.13"), Ml(20), warnings=())
-    rest = [re(0, 1, number) for number in range(0x2A - 8, 0x29)]
-    last = spell("RE00000029", "sum")
-    rehearse(pump, pump.read(), [*script, *said(rest), (last, replies[last])], told)
+    first, newest = 0x2A - 33, 0x2A
+    for start in range(first, newest + 1, RECORDS_PER_READING):
+        numbers = range(start, min(start + RECORDS_PER_READING, newest + 1))
+        records = [
+            (question, replies.get(question, spell(event(15, 0, number), "sum")))
+            for number, question in ((number, spell(f"RE{number:08X}", "sum")) for number in numbers)
+        ]
+        report = rehearse(pump, pump.read(), [*script, *records], told)
+        assert report == PumpReport(Motion.INFUSING, MlPerHour(27), Ml("1.13"), Ml(20), warnings=())
     assert [alarm.code for alarm in told] == ["occlusion_downstream"]
 
 

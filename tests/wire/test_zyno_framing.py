@@ -16,6 +16,7 @@ from drivers import zyno_wire as wire
 from drivers.zyno_log import (
     ALARMS,
     CODES,
+    DATA_SIZES,
     LOOK_BACK,
     RING,
     SPOKEN,
@@ -284,11 +285,11 @@ TABLE: dict[tuple[int, int], tuple[str, ...]] = {
     (19, 0): ("pump_fault",),
     (24, 0): ("pump_power_lost",),
     (26, 0): ("pump_fault",),
-    (27, 0): ("pump_alarm_unknown",),
+    (27, 0): ("pump_fault",),
     (28, 0): ("pump_battery_empty",),
-    (31, 0): ("pump_alarm_unknown",),
-    **{(kind, 0): () for kind in (0, 1, 2, 5, 6, 7, 8, 10, 11, 12, 15, 21, 22, 23, 29, 30)},
-    **{(kind, 0): ("pump_alarm_unknown",) for kind in (20, 25, 32, 99, 255)},
+    (31, 0): ("pump_battery_empty",),
+    **{(kind, 0): () for kind in (0, 1, 2, 5, 6, 7, 8, 10, 11, 12, 15, 20, 21, 22, 23, 25, 29, 30)},
+    **{(kind, 0): ("pump_alarm_unknown",) for kind in (32, 33, 99, 255)},
 }
 
 
@@ -315,36 +316,58 @@ def test_every_code_is_in_the_catalogue() -> None:
 def test_the_words_of_a_record() -> None:
     assert Record(0, 18, 0x8002).words == "event 18.32770: system error slow motor watchdog"
     assert Record(0, 13, 514).words == "event 13.514: battery low under"
-    assert Record(0, 20, 3).words == "event 20.3"
+    assert Record(0, 40, 3).words == "event 40.3"
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
 
+BEGIN, END = 0x0100, 0x0200  # sub-types of infusion data, in the first of their two bytes
+RAW = "09" * 16  # as an occlusion, if it were read as an event
+ERASED = "F" * 32
 
-def at(tail: int, head: int) -> str:
-    return f"RI{tail:08X}{head:08X}"
+
+def at(tail: int, end: int) -> str:
+    """Pointers to the oldest record and to the newest, which is the one before `end`."""
+    return f"RI{tail:08X}{(end - 1) % RING:08X}"
+
+
+def re_of(number: int, data: str) -> str:
+    return f"RE{number:08X}{data}"
 
 
 def read_through(log: EventLog, records: dict[int, str]) -> list[PumpAlarm]:
     told: list[PumpAlarm] = []
     while (due := log.due) is not None:
         log.asked = due
-        told += log.heard(records.get(due, event(0, 1, due)))
+        told += log.heard(records.get(due, event(15, 0, due)))
     return told
 
 
-def met(tail: int = 0, head: int = 0, records: dict[int, str] | None = None) -> tuple[EventLog, list[PumpAlarm]]:
+def met(tail: int = 0, end: int = 1, records: dict[int, str] | None = None) -> tuple[EventLog, list[PumpAlarm]]:
     log = EventLog()
     assert log.due is None
-    assert log.heard(at(tail, head)) == ()
+    assert log.heard(at(tail, end)) == ()
     return log, read_through(log, records or {})
+
+
+def later(log: EventLog, tail: int, end: int, records: dict[int, str] | None = None) -> list[PumpAlarm]:
+    return [*log.heard(at(tail, end)), *read_through(log, records or {})]
 
 
 def codes(told: Iterable[PumpAlarm]) -> list[str]:
     return [alarm.code for alarm in told]
 
 
-@pytest.mark.parametrize("said", ["RI", "RI00000000", "RI000000000000002", "RI00000000000000ZZ", at(RING, RING - 1)])
+def with_data(first: int, size: int) -> dict[int, str]:
+    """Infusion data from `first` on: begin, raw records, end."""
+    raw = {first + place: re_of(first + place, RAW) for place in range(1, size + 1)}
+    return {first: event(0, BEGIN, first), **raw, first + size + 1: event(0, END, first + size + 1)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["RI", "RI00000000", "RI000000000000002", "RI00000000000000ZZ", f"RI{RING:08X}{0:08X}", f"RI{0:08X}{RING:08X}"],
+)
 def test_pointers_that_do_not_read_as_documented_are_garbled(said: str) -> None:
     with pytest.raises(Garbled):
         pointers(said)
@@ -368,17 +391,37 @@ def test_new_records_are_asked_for_in_order_and_told_once() -> None:
     assert log.due is None
 
 
-def test_an_empty_log_is_read_from_its_first_record_on() -> None:
-    log, _ = met(0, 0)
-    log.heard(at(0, 1))
-    assert codes(log.heard(event(3, 0, 0))) == ["container_empty"]
+@pytest.mark.shows("H9")
+def test_the_newest_record_is_the_one_that_is_pointed_at() -> None:
+    log, _ = met(0, 10)
+    log.heard("RI000000000000000A")
+    assert log.due == 10
+    assert codes(log.heard(event(3, 0, 10))) == ["container_empty"]
+
+
+@pytest.mark.shows("H9")
+def test_a_pump_that_points_behind_its_newest_record_is_read_as_well() -> None:
+    log, _ = met(0, 10, {9: re_of(9, ERASED)})
+    assert log.due is None
+    for _ in range(3):
+        assert later(log, 0, 10, {9: re_of(9, ERASED)}) == [], "it is asked for again and again"
+    assert codes(later(log, 0, 11, {9: event(9, 2, 9), 10: re_of(10, ERASED)})) == ["occlusion_downstream"]
+    assert later(log, 0, 11, {10: re_of(10, ERASED)}) == []
+    assert codes(later(log, 0, 13, {11: event(3, 0, 11), 12: re_of(12, ERASED)})) == ["container_empty"]
+
+
+def test_a_record_that_was_never_written_before_the_newest_is_a_gap() -> None:
+    log, _ = met(0, 10)
+    assert codes(later(log, 0, 12, {10: re_of(10, ERASED), 11: event(3, 0, 11)})) == ["pump_log_gap", "container_empty"]
 
 
 @pytest.mark.shows("H14")
 def test_what_stands_when_the_log_is_met_is_told() -> None:
+    assert codes(met(0, 1, {0: event(9, 2, 0)})[1]) == ["occlusion_downstream"]
     assert codes(met(0, 3, {2: event(9, 2, 2)})[1]) == ["occlusion_downstream"]
-    assert codes(met(0, 40, {40 - LOOK_BACK: event(3, 0, 40 - LOOK_BACK)})[1]) == ["container_empty"]
-    assert codes(met(0, 40, {39 - LOOK_BACK: event(3, 0, 39 - LOOK_BACK)})[1]) == [], "long over"
+    first = 60 - LOOK_BACK
+    assert codes(met(0, 60, {first: event(3, 0, first)})[1]) == ["container_empty"]
+    assert codes(met(0, 60, {first - 1: event(3, 0, first - 1)})[1]) == [], "long over"
 
 
 def test_what_is_over_when_the_log_is_met_is_not_told() -> None:
@@ -390,38 +433,32 @@ def test_what_is_over_when_the_log_is_met_is_not_told() -> None:
 
 def test_after_the_first_records_each_alarm_is_told_at_once() -> None:
     log, _ = met(0, 4)
-    log.heard(at(0, 7))
-    assert codes(read_through(log, {4: event(3, 0, 4), 5: event(1, 0, 5), 6: event(24, 0, 6)})) == [
+    assert codes(later(log, 0, 7, {4: event(3, 0, 4), 5: event(1, 0, 5), 6: event(24, 0, 6)})) == [
         "container_empty",
         "pump_power_lost",
     ]
 
 
-def test_records_that_come_while_the_first_ones_are_read_are_told() -> None:
-    log = EventLog()
-    log.heard(at(0, 2))
-    log.heard(event(3, 0, 0))
-    log.heard(at(0, 3))
-    assert codes(log.heard(event(0, 1, 1))) == ["container_empty"]
-    assert codes(log.heard(event(16, 0, 2))) == ["pump_power_lost"]
-
-
 @pytest.mark.shows("H9")
 @pytest.mark.parametrize(
-    ("tail", "head"),
-    [(11, 60), (50, 60), (0, 9), (0, 0), (12, 5)],
-    ids=["one lost", "many lost", "shorter", "empty", "come round and past it"],
+    ("tail", "end"),
+    [(11, 61), (50, 60), (0, 9), (0, 1), (12, 5)],
+    ids=["one lost", "many lost", "shorter", "nearly empty", "come round and past it"],
 )
-def test_records_that_do_not_join_are_a_gap_and_what_stands_is_looked_for_again(tail: int, head: int) -> None:
+def test_records_that_do_not_join_are_a_gap_and_what_stands_is_looked_for_again(tail: int, end: int) -> None:
     log, _ = met(0, 10)
-    (gap,) = log.heard(at(tail, head))
+    (gap,) = log.heard(at(tail, end))
     assert gap.code == "pump_log_gap"
     assert not gap.stops
-    size = (head - tail) % RING
-    if size:
-        last = (head - 1) % RING
-        assert codes(read_through(log, {last: event(9, 2, last)})) == ["occlusion_downstream"]
-    assert log.heard(at(tail, head)) == ()
+    last = (end - 1) % RING
+    assert codes(read_through(log, {last: event(9, 2, last)})) == ["occlusion_downstream"]
+    assert log.heard(at(tail, end)) == ()
+
+
+@pytest.mark.parametrize(("tail", "end"), [(10, 11), (9, 11), (3, 13), (10, 10), (0, 10)])
+def test_records_that_join_are_no_gap(tail: int, end: int) -> None:
+    log, _ = met(0, 10)
+    assert log.heard(at(tail, end)) == ()
 
 
 @pytest.mark.shows("H9")
@@ -445,31 +482,81 @@ def test_unreadable_records_do_not_hide_what_stands() -> None:
 
 def test_a_ring_that_comes_round_has_no_gap() -> None:
     log, _ = met(0, RING - 2)
-    assert log.heard(at(5, 2)) == ()
+    assert log.heard(at(256, 2)) == ()
     asked = []
     while (due := log.due) is not None:
         asked.append(due)
-        log.heard(event(0, 1, due))
+        log.heard(event(15, 0, due))
     assert asked == [RING - 2, RING - 1, 0, 1]
-    assert log.heard(at(6, 3)) == ()
-    assert log.due == 2
+    assert codes(later(log, 256, 3, {2: event(3, 0, 2)})) == ["container_empty"]
 
 
-def test_numbers_that_go_on_beyond_the_ring_have_no_gap() -> None:
-    log, _ = met(0, RING - 1)
-    assert log.heard(at(2, RING + 2)) == ()
-    asked = []
-    while (due := log.due) is not None:
-        asked.append(due)
-        log.heard(event(0, 1, due))
-    assert asked == [RING - 1, RING, RING + 1]
-
-
-def test_a_ring_that_has_come_round_is_met() -> None:
+def test_a_full_ring_that_has_come_round_is_met() -> None:
     log = EventLog()
-    log.heard(at(3, 2))
+    log.heard(at(2, 2))
     assert log.due == (2 - LOOK_BACK) % RING
     assert codes(read_through(log, {1: event(3, 0, 1)})) == ["container_empty"]
+    assert later(log, 2, 2) == []
+    assert codes(later(log, 3, 3, {2: event(9, 1, 2)})) == ["occlusion_upstream"]
+
+
+# --- infusion data: raw records between two events --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", DATA_SIZES)
+def test_raw_records_of_infusion_data_are_no_events(size: int) -> None:
+    log, _ = met(0, 10)
+    last = 10 + size + 2
+    records = {**with_data(10, size), last: event(3, 0, last)}
+    assert codes(later(log, 0, last + 1, records)) == ["container_empty"]
+
+
+@pytest.mark.parametrize("size", DATA_SIZES)
+def test_raw_records_that_come_one_by_one_are_no_events(size: int) -> None:
+    log, _ = met(0, 10)
+    records = with_data(10, size)
+    told = [alarm for end in range(11, 10 + size + 3) for alarm in later(log, 0, end, records)]
+    assert told == []
+    assert codes(later(log, 0, 10 + size + 3, {10 + size + 2: event(3, 0, 10 + size + 2)})) == ["container_empty"]
+
+
+@pytest.mark.shows("H9")
+@pytest.mark.parametrize("more", [1, 5, 16])
+def test_data_that_has_no_end_hides_no_alarm(more: int) -> None:
+    log, _ = met(0, 10)
+    records = {10: event(0, BEGIN, 10), 11: event(3, 0, 11)}
+    first = later(log, 0, 11 + more, records)
+    rest = [alarm for _ in range(2) for alarm in later(log, 0, 11 + more)]
+    assert codes([*first, *rest]) == ["container_empty"]
+
+
+def test_events_behind_data_of_no_known_size_are_told() -> None:
+    log, _ = met(0, 10)
+    records = {10: event(0, BEGIN, 10), 11: event(0, END, 11), 12: event(9, 2, 12)}
+    assert codes(later(log, 0, 30, records)) == ["occlusion_downstream"]
+
+
+def test_a_record_that_cannot_be_read_ends_the_waiting_for_the_end_of_data() -> None:
+    log, _ = met(0, 10)
+    records = {10: event(0, BEGIN, 10), 11: event(3, 0, 11), 12: "REERROR"}
+    assert codes(later(log, 0, 13, records)) == ["container_empty", "pump_log_gap"]
+
+
+@pytest.mark.parametrize("size", DATA_SIZES)
+def test_a_log_that_is_met_within_data_tells_what_is_behind_it(size: int) -> None:
+    for cut in range(size + 2):
+        end = 100
+        first = end - LOOK_BACK - cut
+        last = end - 1
+        assert codes(met(0, end, {**with_data(first, size), last: event(9, 2, last)})[1]) == ["occlusion_downstream"], (
+            cut
+        )
+
+
+@pytest.mark.parametrize("size", DATA_SIZES)
+def test_whole_data_when_the_log_is_met_hides_nothing(size: int) -> None:
+    records = {**with_data(5, size), 4: event(14, 0, 4), 29: event(9, 2, 29)}
+    assert codes(met(0, 30, records)[1]) == ["pump_door_open", "occlusion_downstream"]
 
 
 WARNED: list[tuple[list[tuple[int, int]], tuple[str, ...]]] = [
@@ -502,14 +589,18 @@ def test_what_the_pump_warns_of_until_it_takes_it_back(events: list[tuple[int, i
     looked_back, _ = met(0, len(events), records)
     assert looked_back.warnings == warned
     watched, _ = met()
-    watched.heard(at(0, len(events)))
-    read_through(watched, records)
+    later(
+        watched,
+        0,
+        1 + len(events),
+        {number + 1: event(kind, sub, number + 1) for number, (kind, sub) in enumerate(events)},
+    )
     assert watched.warnings == warned
 
 
 def test_a_gap_forgets_the_warnings() -> None:
     log, _ = met(0, 1, {0: event(30, 0, 0)})
-    log.heard(at(5, 5))
+    log.heard(at(5, 6))
     assert log.warnings == ()
 
 
