@@ -70,13 +70,22 @@ class Watching:
     """Judges from rate and volume whether the pump moves, since no variable is known to say so."""
 
     def __init__(self) -> None:
+        self._motion = Motion.UNKNOWN
         self._rate: MlPerHour | None = None
         self._counted: Ml | None = None
         self._counts = False  # its volume was seen to grow at this rate, so it is worth believing that it stands still
         self._still = 0  # readings since it last grew
 
+    def stands(self, rate: MlPerHour, counted: Ml) -> bool:
+        """Whether a reading in between agrees with the last one that was judged, and that one with "standing"."""
+        return (self._motion, self._rate, self._counted) == (Motion.STANDING, rate, counted)
+
     def judge(self, rate: MlPerHour, counted: Ml) -> Motion:
         """To be given each reading, POLL_S or more apart."""
+        self._motion = self._judge(rate, counted)
+        return self._motion
+
+    def _judge(self, rate: MlPerHour, counted: Ml) -> Motion:
         before, was = self._counted, self._rate
         self._rate, self._counted = rate, counted
         if before is None or rate != was or counted < before:
@@ -168,15 +177,7 @@ class FreseniusPump:
 
     def read(self) -> Dialogue[PumpReport]:
         """Alarm, error, rate and volume, all in one answer."""
-        try:
-            told = yield from self._variables()
-        except NotOpen:
-            yield from self._open()
-            told = yield from self._variables()
-        rate = MlPerHour(Decimal(wire.number(RATE, told.get(RATE))) / 10)
-        counted = Ml(Decimal(wire.number(VOLUME, told.get(VOLUME))) / 1000)
-        for letter in (ALARM, ERROR):
-            wire.number(letter, told.get(letter))  # not to be told of an alarm is not the same as none
+        rate, counted = yield from self._rate_and_volume()
         return PumpReport(self._watching.judge(rate, counted), rate, counted)
 
     def settings(self) -> Dialogue[Settings]:
@@ -199,8 +200,10 @@ class FreseniusPump:
         raise Refused(WHY)
 
     def stop(self) -> Dialogue[PumpReport]:
-        """Refused: that it stands is told by a later reading."""
-        yield from ()
+        """Refused, unless a reading agrees with those before it that it stands: then somebody has stopped it."""
+        rate, counted = yield from self._rate_and_volume()
+        if self._watching.stands(rate, counted):
+            return PumpReport(Motion.STANDING, rate, counted)
         raise Refused(CANNOT_STOP)
 
     def set_rate(self, rate: MlPerHour) -> Dialogue[MlPerHour]:
@@ -242,6 +245,18 @@ class FreseniusPump:
 
     def _variables(self) -> Dialogue[dict[str, str]]:
         return dict(wire.items((yield from self._ask(self._address, READ))))
+
+    def _rate_and_volume(self) -> Dialogue[tuple[MlPerHour, Ml]]:
+        try:
+            told = yield from self._variables()
+        except NotOpen:
+            yield from self._open()
+            told = yield from self._variables()
+        rate = MlPerHour(Decimal(wire.number(RATE, told.get(RATE))) / 10)
+        counted = Ml(Decimal(wire.number(VOLUME, told.get(VOLUME))) / 1000)
+        for letter in (ALARM, ERROR):
+            wire.number(letter, told.get(letter))  # not to be told of an alarm is not the same as none
+        return rate, counted
 
     def _open(self) -> Dialogue[None]:
         if not self._address:

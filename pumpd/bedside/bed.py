@@ -307,7 +307,7 @@ class Bed:
             self._answers_since = now = self.house.clock.wire()  # read back: it can be judged
             if outcome.report is not None:
                 self._stale.set(now + STALE_S)
-        elif isinstance(order, ev.Halt) and outcome.reason == "garbled":
+        elif isinstance(order, ev.Halt) and outcome.reason in ("garbled", "refused"):
             await asyncio.sleep(wire.STOP_AGAIN_S)  # it is ordered again at once, and the loop is there for all beds
         self.feed(outcome)
 

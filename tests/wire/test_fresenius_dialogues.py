@@ -435,10 +435,30 @@ def test_nothing_is_sent_that_could_give_more(order: Callable[[Pump], Dialogue[A
 
 
 @pytest.mark.shows("S5")
-def test_a_stop_says_in_words_where_to_stop() -> None:
+@pytest.mark.parametrize("judged_before", range(3))
+def test_a_stop_says_in_words_where_to_stop(judged_before: int) -> None:
+    pump = DRIVER.open(ON_BASE)
+    for _ in range(judged_before):
+        rehearsed(read, READ, pump=pump)
     with pytest.raises(Refused, match="stop it at its own keypad"):
-        rehearsed(lambda pump: pump.stop(), [])
+        rehearsed(lambda pump: pump.stop(), READ, pump=pump)
     assert "keypad" in CANNOT_STOP
+
+
+@pytest.mark.shows("S4", "S5")
+def test_a_stop_is_done_when_its_own_reading_agrees_that_the_pump_stands() -> None:
+    still: Lines = [(QUESTION, "1C;a00;e00;d0000;r00001388")]
+    pump = DRIVER.open(ON_BASE)
+    for _ in range(2):
+        rehearsed(read, still, pump=pump)
+    for _ in range(5):
+        with pytest.raises(Refused):  # it brings the judgement no further
+            rehearsed(lambda pump: pump.stop(), still, pump=pump)
+    assert rehearsed(read, still, pump=pump).motion is S
+    assert rehearsed(lambda pump: pump.stop(), still, pump=pump) == PumpReport(S, MlPerHour(0), Ml(5))
+    for changed in ("d0001;r00001388", "d0000;r00001389"):
+        with pytest.raises(Refused):
+            rehearsed(lambda pump: pump.stop(), [(QUESTION, f"1C;a00;e00;{changed}")], pump=pump)
 
 
 def test_release_has_nothing_to_give_back() -> None:
