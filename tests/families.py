@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from drivers import alaris, bbraun, harvard, newera
+from drivers import alaris, bbraun, fresenius, harvard, newera, zyno
 from pumpd.driver import Driver
 from pumpd.library import Syringe
 from pumpd.units import Ml
@@ -38,5 +38,9 @@ KINDS: dict[str, Kind] = {
     "harvard": Kind(harvard.DRIVER, {"kind": "syringe", "make": "BD", "size_ml": 60, "fill_ml": 50}),
     "alaris": Kind(alaris.DRIVER, FIFTY, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
     "perfusor": Kind(bbraun.DRIVER, FIFTY, {"model": "perfusor"}, options={"fill_ml": 50.0}, syringes=(PLASTIPAK_50,)),
+    "fresenius": Kind(fresenius.DRIVER, FIFTY, {"module": 1}, syringes=(PLASTIPAK_50,)),
+    "pilote": Kind(fresenius.DRIVER, FIFTY, options={"link": "standalone"}, syringes=(PLASTIPAK_50,)),
+    "zyno": Kind(zyno.DRIVER, BAG),
+    "nimbus": Kind(zyno.DRIVER, BAG, {"check": "xor"}, {"platform": "h"}),
     "infusomat": Kind(bbraun.DRIVER, BAG, {"model": "infusomat"}, {"type_number": "202", "fill_ml": 50.0}),
 }
