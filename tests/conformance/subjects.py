@@ -316,7 +316,7 @@ ZYNO_READ: Lines = [
 ZYNO_FIRST_READING = Transcript(
     "read",
     read,
-    zyno_lines([*ZYNO_READ, ("RI", "RI0000000000000000")]),
+    zyno_lines([*ZYNO_READ, ("RI", "RI0000000000000000"), ("RE00000000", f"RE0000000018100E00000000{'00' * 9}")]),
     before=(ZYNO_CONNECT,),
     gives=PumpReport(Motion.INFUSING, MlPerHour(27), Ml("1.13"), Ml(20), warnings=()),
 )
@@ -334,7 +334,7 @@ ZYNO = Subject(
                 [
                     *ZYNO_READ,
                     ("RI", "RI0000000000000001"),
-                    ("RE00000000", f"RE0000000014100E00000003{'00' * 9}"),
+                    ("RE00000001", f"RE0000000128100E00000003{'00' * 9}"),
                 ]
             ),
             before=(ZYNO_CONNECT, ZYNO_FIRST_READING),
