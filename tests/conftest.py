@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import random
 import shutil
@@ -11,7 +12,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import structlog
 
+from pumpd import log
 from pumpd.testing import VirtualClock, VirtualLoop
 
 PORT_TESTS = Path(__file__).parent / "port"
@@ -63,6 +66,18 @@ def _same_dice() -> Iterator[None]:
     random.seed(seed())
     yield
     random.seed()
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command sets up the log of its process, which here is that of all tests."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    if structlog.is_configured():
+        log.close()
+        structlog.reset_defaults()
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
 
 
 @pytest.fixture

@@ -4,22 +4,11 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from pumpd import log
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    log.close()
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
 
 
 def lines(out: io.StringIO) -> list[dict[str, object]]:

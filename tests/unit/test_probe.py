@@ -46,12 +46,6 @@ class Cable:
         return await MemoryPort(ToyDevice(mute=True)).open(receive, lost)
 
 
-@pytest.fixture(autouse=True)
-def _log_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command quietens the log of its process, which here is that of all tests."""
-    monkeypatch.setattr(command.log, "set_up", lambda *_: None)
-
-
 LATE, EARLY = Family("late", FAST, 50), Family("early", SLOW, 10)
 
 
