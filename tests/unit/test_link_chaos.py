@@ -9,11 +9,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pumpd.driver import Ask, Dialogue, Motion, Pause, PumpError, Refused, Repeat
-from pumpd.line.link import LinkUp
+from pumpd.driver import Ask, Dialogue, Motion, Pause, PumpError, Refused, Repeat, Silent
+from pumpd.line.link import LinkDown, LinkUp
 from pumpd.testing import VirtualLoop
 from tests.unit.bench_link import link_bench
 from tests.unit.toy_pump import REPLY_S, ToyDevice, text
@@ -60,6 +60,7 @@ def orders(dice: Random, number: int) -> Callable[[], Dialogue[list[tuple[str, s
 
 @pytest.mark.shows("S5", "H11")
 @given(seed=st.integers(0, 2**32))
+@example(seed=22451)  # the link is lost between the stop and its answer
 @settings(max_examples=150, deadline=None)
 def test_nothing_older_follows_a_stop_at_any_moment(seed: int) -> None:
     async def play() -> None:
@@ -68,9 +69,13 @@ def test_nothing_older_follows_a_stop_at_any_moment(seed: int) -> None:
             older = [asyncio.create_task(bench.link.perform(orders(dice, n))) for n in range(ORDERS)]
             await asyncio.sleep(dice.uniform(0, 4))
             mark, now = bench.mark, bench.clock.wire()
-            with suppress(Refused):  # an alarm in the place of the answer
+            try:
                 report = await bench.link.perform(bench.pump.stop, fence=True)
                 assert report.motion is Motion.STANDING, "the read-back is not an older answer"
+            except Refused:
+                pass  # an alarm in the place of the answer
+            except Silent:  # the line had been mute for so long already that it counts as lost while we wait
+                assert bench.told(LinkDown)
             await asyncio.gather(*older, return_exceptions=True)
             await asyncio.sleep(5)
             assert bench.port.written[mark] == (now, b"stop\n")
