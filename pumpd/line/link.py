@@ -28,6 +28,7 @@ ASK_AGAIN_S = 35.0  # over the longest watchdog (30 s): a question feeds it, and
 CONNECTS_PER_OPEN = 8  # then the port is opened afresh: a half-open TCP connection never answers again by itself
 STARVE_MARGIN_S = 1.0  # beyond the watchdog's time: then a pump that hears us, and that we do not hear, has stopped
 STOP_AGAIN_S = 0.25  # between two attempts to stop after a lapsed lease
+STOPS_PER_CONNECT = 3  # a pump that was off and on again may have to be met anew before it says that it stands
 
 OpenPipe: TypeAlias = Callable[[Callable[[bytes], None], Callable[[str], None]], Awaitable[Pipe]]
 State: TypeAlias = Literal["init", "connecting", "negotiating", "ready", "lost", "disabled"]
@@ -399,7 +400,7 @@ class Link:
                 self._give_back()
 
     async def _stop_until_standing(self) -> PumpReport:
-        fence = True
+        fence, failed = True, 0
         while True:
             await self._until(lambda: self._proved and self._talk.open)
             try:
@@ -411,8 +412,22 @@ class Link:
                 fence = False
                 continue
             except Exception:  # whatever it was, the pump is not known to stand: again
-                fence = True
+                fence, failed = True, failed + 1
+                if failed % STOPS_PER_CONNECT == 0:
+                    await self._meet_again()
             await self._until(lambda: not self._talk.open, STOP_AGAIN_S)
+
+    async def _meet_again(self) -> None:
+        """Identify whoever does not answer our STOP as ours would: it may have been off, or be another by now."""
+        if not self._talk.open:
+            return
+        try:
+            self._up(await self._talk.submit(self.connect))
+        except AnotherPump as error:
+            self._proved = False
+            self._down(str(error), "lost")
+        except Exception:
+            return  # on a line that only loses our questions STOP may still arrive
 
     def _give_back(self) -> None:
         self.lease, self._reclaimed, self._talk.mute = Lease.FREE, False, False

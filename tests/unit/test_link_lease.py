@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -171,6 +172,37 @@ async def test_stop_is_repeated_while_the_pump_is_silent_and_until_it_answers_ag
         await asyncio.sleep(3)
         assert bench.device.motion == "standing"
         assert len(bench.told(LeaseStopDone)) == 1
+
+
+def shy(device: ToyDevice) -> Callable[[str], tuple[float, bytes] | None]:
+    """Answers nothing before it was asked who it is: a pump that was off and on again, and wants to be set up."""
+    return lambda word: None if word == "who" or "who" in device.heard else (0.0, b"")
+
+
+@pytest.mark.shows("S16", "H20")
+async def test_a_pump_that_was_off_and_on_again_is_met_anew_and_its_stop_read_back() -> None:
+    async with link_bench(infusing()) as bench:
+        bench.device.heard.clear()
+        bench.device.says = shy(bench.device)
+        bench.link.guard(LEASE_S)
+        await asyncio.sleep(10)
+        assert bench.device.motion == "standing"
+        assert [event.report.motion for event in bench.told(LeaseStopDone)] == [Motion.STANDING]
+
+
+@pytest.mark.shows("S15", "S16")
+async def test_another_pump_on_the_same_line_is_stopped_no_longer_once_it_has_told_who_it_is() -> None:
+    async with link_bench(infusing()) as bench:
+        bench.device.says = shy(bench.device)
+        bench.device.serial = "SN2"
+        bench.device.heard.clear()
+        bench.link.guard(LEASE_S)
+        await asyncio.sleep(60)
+        met_at = bench.device.heard.index("who")
+        assert set(bench.device.heard[:met_at]) == {"stop"}
+        assert set(bench.device.heard[met_at:]) == {"who"}
+        assert any("another pump" in event.reason for event in bench.told(LinkDown))
+        assert bench.link.lease is Lease.LAPSED
 
 
 async def test_a_lapse_with_the_port_away_stops_the_pump_when_it_is_back_and_proved() -> None:
