@@ -45,7 +45,8 @@ class Display:
     def session(self, state: State, now: float) -> None:
         """The plan and its progress."""
         wall = self._clock.wall()
-        self._say("session", views.session(state, self._pump_id, self._bed, now, wall, self._speed))
+        able = self._site.capabilities
+        self._say("session", views.session(state, self._pump_id, self._bed, able, now, wall, self._speed))
 
     def link(self, phase: LinkPhase) -> None:
         """A new phase of the link."""

@@ -13,13 +13,14 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Literal, cast
 
 from pumpd.bedside.desk import Proposal
+from pumpd.bedside.unminded import unminded
 from pumpd.core import alarms
 from pumpd.core.limits import Finding
 from pumpd.core.plan import Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
 from pumpd.core.therapy import offer
-from pumpd.driver import Container, Motion, PumpReport
+from pumpd.driver import Capabilities, Container, Motion, PumpReport
 from pumpd.messaging.messages import Alarm, Fitted, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
 
@@ -120,7 +121,9 @@ def _quality(report: PumpReport | None, seen: bool, counting: bool) -> dict[str,
     return {"rate_read_ml_h": rate, "volume_pump_ml": counted, "volume_integrated_ml": integrated}
 
 
-def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, speed: float) -> Session:
+def session(
+    state: State, pump_id: str, bed: str, able: Capabilities, now: float, wall: datetime, speed: float
+) -> Session:
     """The plan and how far it has come. `wall` labels; the therapy never reads it."""
     plan = state.plan
     if plan is None:
@@ -162,7 +165,14 @@ def session(state: State, pump_id: str, bed: str, now: float, wall: datetime, sp
         hold_reason=state.hold.reason if state.hold is not None else None,
         confirm_rate_ml_h=_number(figures[0]) if figures else None,
         confirm_volume_ml=_number(figures[1]) if figures else None,
+        **unminded_figures(plan, given, able) if state.phase not in OVER else {},
     )
+
+
+def unminded_figures(plan: Plan, given: Ml, able: Capabilities) -> dict[str, Any]:
+    """What the pump could still give if its line died, after `given` mL of the plan."""
+    alone = unminded(plan, given, able)
+    return {"unminded_s": alone.seconds, "unminded_ml": alone.volume.value, "unminded_mg": alone.dose.value}
 
 
 def _fitted(container: Container) -> Fitted:

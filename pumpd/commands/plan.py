@@ -1,9 +1,8 @@
-"""`pumpd plan`: the plan for a prescription, every limit met or broken, what the watchdog could still give."""
+"""`pumpd plan`: the plan for a prescription, every limit met or broken, what the pump could still give unminded."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from pumpd.commands.screen import (
     out,
     plan_table,
     prescription_line,
+    unminded_words,
 )
 from pumpd.core.catalogue import CATALOGUE
 from pumpd.daemon import site_of
@@ -41,9 +41,8 @@ from pumpd.messaging.encode import to_json
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import Rejected
 from pumpd.registry import Registry, check, find_drivers
-from pumpd.units import MgPerMl
+from pumpd.units import Ml
 
-HUNDREDTH = Decimal("0.01")
 PAPER_ACTOR = "the one who plans"
 
 
@@ -82,12 +81,12 @@ def plan(
         proposal = propose(args, site, intake, PAPER_ACTOR)
     except Rejected as refusal:
         raise Failed(in_options(refusal.text)) from None
-    last = watchdog(proposal, site)
+    alone = views.unminded_figures(proposal.plan, Ml(0), site.capabilities)
     if json:
         refused = [finding.name for finding in proposal.refused_by]
-        out.print(to_json(views.proposal(proposal) | {"refused_by": refused, "watchdog": last}), soft_wrap=True)
+        out.print(to_json(views.proposal(proposal) | {"refused_by": refused} | alone), soft_wrap=True)
     else:
-        _show(proposal, last, trial=driver is not None)
+        _show(proposal, alone, trial=driver is not None)
     return REFUSED if proposal.refused_by else DONE
 
 
@@ -121,18 +120,7 @@ def _trial(driver: str) -> cfg.Config:
     return cfg.Config.model_validate(tables)
 
 
-def watchdog(proposal: Proposal, site: Site) -> dict[str, Any] | None:
-    """What the pump could still give if pumpd died: rate times watchdog time, rounded up. None: it has no watchdog."""
-    time = site.capabilities.watchdog_s
-    if time is None:
-        return None
-    concentration: MgPerMl = proposal.plan.prescription.concentration
-    volume = proposal.plan.highest_rate.over(time[1])
-    up = volume.value.quantize(HUNDREDTH, "ROUND_CEILING")
-    return {"seconds": time[1], "volume_ml": up, "dose_mg": (up * concentration.value).quantize(HUNDREDTH, "ROUND_UP")}
-
-
-def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> None:
+def _show(proposal: Proposal, alone: dict[str, Any], *, trial: bool) -> None:
     plan = views.proposal(proposal)
     out.print(prescription_line(plan), soft_wrap=True)
     out.print(plan_table(plan))
@@ -140,7 +128,7 @@ def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> No
     out.print(library_line(plan), style="dim", soft_wrap=True)
     if proposal.intake is None:
         out.print("what a clinic checks before was not given, so it was not judged; session plan asks for it")
-    out.print(key_values([("if pumpd died", _last_words(proposal, last))]))
+    out.print(key_values([("if pumpd died", unminded_words(alone))]))
     if trial:
         out.print("a trial on paper: default settings, example drug library, diameters nobody verified", style="dim")
     if proposal.refused_by:
@@ -151,12 +139,3 @@ def _show(proposal: Proposal, last: dict[str, Any] | None, *, trial: bool) -> No
     else:
         out.print(Text("this plan stands within the limits", "bold green"))
     out.print(NOT_CERTIFIED, style="dim")
-
-
-def _last_words(proposal: Proposal, last: dict[str, Any] | None) -> str:
-    if last is None:
-        return f"this pump has no watchdog: it would run on to its own volume limit, {proposal.plan.volume} at most"
-    return (
-        f"the pump's watchdog stops it within {last['seconds']} s; until then it could still give "
-        f"{last['volume_ml']} mL, {last['dose_mg']} mg"
-    )

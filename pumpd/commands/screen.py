@@ -265,6 +265,14 @@ def prescription_line(plan: Message) -> Text:
     return line
 
 
+def unminded_words(plan: Message) -> str:
+    """What the pump could still give if its line died."""
+    amount = f"{plain(plan['unminded_ml'])} mL, {plain(plan['unminded_mg'])} mg"
+    if plan["unminded_s"] is None:
+        return f"this pump has no watchdog: it would run on to its own volume limit, {amount} at most"
+    return f"the pump's watchdog stops it within {plan['unminded_s']} s; until then it could still give {amount}"
+
+
 def limits_table(limits: Sequence[Message]) -> Table:
     """Every limit met or broken, the worst first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))

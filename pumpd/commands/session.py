@@ -30,7 +30,15 @@ from pumpd.commands.prescription import (
     read,
 )
 from pumpd.commands.reach import ANYWHERE, DONE, NURSE, Failed, Where, Who, else_at_the_pump
-from pumpd.commands.screen import library_line, limits_table, out, plan_table, prescription_line, station
+from pumpd.commands.screen import (
+    library_line,
+    limits_table,
+    out,
+    plan_table,
+    prescription_line,
+    station,
+    unminded_words,
+)
 from pumpd.messaging.encode import to_json
 
 CHECKS = {
@@ -123,6 +131,8 @@ async def arm(
     shown = (await person.look(live=True)).sessions[bed]
     if shown["session_id"] is not None and not json:
         out.print(prescription_line(shown), soft_wrap=True)
+        if shown.get("unminded_ml") is not None:  # a daemon before this field does not tell it
+            out.print(f"if pumpd died: {unminded_words(shown)}", soft_wrap=True)
     for item in CHECKLIST:
         words = CHECKS.get(item, item)
         if yes:

@@ -76,6 +76,7 @@ def test_a_session_from_plan_to_release_and_its_replay(
     said = capsys.readouterr().out
     assert "the line was purged of air" in said
     assert what in said
+    assert "until then it could still give 0.13 mL, 0.13 mg" in " ".join(said.split())
     assert run("session", "start", "one", "--yes") == DONE
     assert "35 mL at most" in capsys.readouterr().out  # the figures are shown even when nobody is asked
     assert status(station, capsys)["session"]["phase"] == "running"

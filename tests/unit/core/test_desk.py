@@ -15,7 +15,7 @@ from pumpd.core import events as ev
 from pumpd.core.alarms import AudioPause, Board, Moment
 from pumpd.core.intake import Former, Noted
 from pumpd.core.state import State
-from pumpd.driver import Motion
+from pumpd.driver import Capabilities, Motion
 from pumpd.library import Syringe, load_syringes, share_file
 from pumpd.messaging.prescription import PlanArgs
 from pumpd.messaging.requests import STOPPING, VERBS, Confirm, Rejected, Request
@@ -343,7 +343,7 @@ def test_every_message_of_every_phase_is_valid(name: str, blind: bool) -> None:
     if blind:
         case.feed(ev.LinkDown("no reply"))
     valid(shown(case))
-    valid(views.session(case.state, "one-pump", "one", case.now, NOW, 1.0))
+    valid(views.session(case.state, "one-pump", "one", ABLE, case.now, NOW, 1.0))
 
 
 @pytest.mark.shows("S7")
@@ -364,7 +364,7 @@ def test_what_only_the_pump_can_tell_is_unknown_while_blind() -> None:
         "volume_integrated_ml": "estimated",
     }
     assert unseen.remaining_origin == "estimate"
-    session = views.session(case.state, "one-pump", "one", case.now, NOW, 1.0)
+    session = views.session(case.state, "one-pump", "one", ABLE, case.now, NOW, 1.0)
     assert (session.delivered_ml, session.delivered_mg, session.delivered_mg_kg, session.ends_ts) == (None,) * 4
 
 
@@ -372,7 +372,7 @@ def test_what_was_given_stays_known_when_the_session_is_over() -> None:
     case = Case().observing()
     case.feed(ev.EndOrdered(case.by()))
     case.feed(ev.LinkDown("switched off"))
-    assert views.session(case.state, "one-pump", "one", case.now, NOW, 1.0).delivered_mg is not None
+    assert views.session(case.state, "one-pump", "one", ABLE, case.now, NOW, 1.0).delivered_mg is not None
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_the_local_hand_is_shown() -> None:
 
 def test_what_can_be_confirmed_now_is_offered() -> None:
     for case in (Case().armed(), Case().paused()):
-        offered = views.session(case.state, "one-pump", "one", case.now, NOW, 1.0)
+        offered = views.session(case.state, "one-pump", "one", ABLE, case.now, NOW, 1.0)
         expected = case.confirm()
         assert (offered.confirm_rate_ml_h, offered.confirm_volume_ml) == (expected.rate.value, expected.volume.value)
 
@@ -419,3 +419,19 @@ def test_an_alarm_is_shown_with_its_catalogue() -> None:
         "present",
         "audio-paused",
     )
+
+
+@pytest.mark.shows("S1", "H11")
+def test_what_a_pump_could_still_give_unminded_is_bounded_by_its_watchdog_or_by_what_is_left() -> None:
+    case = Case().running(600)
+
+    def told(able: Capabilities) -> tuple[Any, ...]:
+        document = views.session(case.state, "one-pump", "one", able, case.now, NOW, 1.0)
+        return document.unminded_s, document.unminded_ml, document.unminded_mg
+
+    assert told(replace(ABLE, watchdog_s=(8, 10))) == (10, Decimal("0.13"), Decimal("0.13"))  # 46.66 mL/h, rounded up
+    left = Decimal("35.00") - Decimal("7.77")  # 7.776 mL are counted; what is left is rounded up
+    assert told(replace(ABLE, watchdog_s=None)) == (None, left, left)
+    assert told(replace(ABLE, watchdog_s=(8, 10_000))) == (10_000, left, left)
+    case.feed(ev.EndOrdered(case.by()))
+    assert told(replace(ABLE, watchdog_s=None)) == (None, None, None)
