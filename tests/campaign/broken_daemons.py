@@ -23,7 +23,7 @@ from pumpd.core.turn import Turn
 from pumpd.line import link
 from pumpd.line.link import Link
 from pumpd.messaging.outlet import Outlet
-from tests.campaign.invariants import Kind
+from tests.campaign.kinds import Kind
 from tests.campaign.random_sessions import play, quiet
 from tests.campaign.verdicts import RuleBroken
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pumpd.bedside.desk import CHECKLIST
 from pumpd.core.state import Phase
+from simulator.families import family_named
 from tests.bedside import Bedside
 
 if TYPE_CHECKING:
@@ -64,13 +65,16 @@ class Deeds:
             "rate": lambda: self._rate(bed, dice.choice(["40.00", "46.66", "50.00", "60.00"])),
             "restore": lambda: self._order(bed, "session.restore"),
             "accept": lambda: self._order(bed, "session.accept"),
-            "container": lambda: self._order(bed, "session.container", container=dice.choice(CONTAINERS)),
+            "container": lambda: self._order(bed, "session.container", container=dice.choice(self._containers(bed))),
             "calm": self._calm,
         }
         if dice.random() < 0.2 or bed.state.phase in (Phase.ENDING, Phase.OBSERVING):
             for verb in ("session.stop", "pump.stop", "session.end", "session.release"):
                 deeds[verb] = lambda verb=verb: self._order(bed, verb)
         return deeds
+
+    def _containers(self, bed: Bedside) -> list[dict[str, Any]]:
+        return CONTAINERS if bed.kind.family == "newera" else [bed.container]
 
     async def _calm(self) -> None:
         """Nothing is broken for a while."""
@@ -155,7 +159,7 @@ class Deeds:
             "delay": lambda: self._do(bed, "fault", kind="delay", delay_s=self.dice.choice(delays)),
             "echo": lambda: self._do(bed, "fault", kind="echo"),
         }
-        if self.run.kind.mode == "safe":  # without a checksum a flipped bit may read as a value: docs/safety.md
+        if self.run.kind.checked:  # without a checksum a flipped bit may read as a value: docs/safety.md
             deeds["flip"] = lambda: self._do(bed, "fault", kind="flip", probability=0.02)
         return deeds
 
@@ -216,7 +220,8 @@ class Deeds:
             "dial far up": lambda: self._do(bed, "set_rate", ml_h=170.0),
         }
         if bed.state.sight.value == "seeing" and bed.truth["powered"]:
-            deeds["key purge"] = lambda: self._keys(bed, "purge")
+            for key in sorted({"purge", "bolus"}.intersection(family_named(bed.kind.family).keys)):
+                deeds[f"key {key}"] = lambda key=key: self._keys(bed, key)
         return deeds
 
     async def _keys(self, bed: Bedside, *keys: str) -> None:

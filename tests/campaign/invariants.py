@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -11,6 +10,8 @@ from pumpd.core import events as ev
 from pumpd.core.state import Phase
 from simulator.device import Device
 from tests.bedside import Bedside
+from tests.campaign.kinds import Kind
+from tests.campaign.readers import Said
 from tests.campaign.verdicts import Figures, RuleBroken
 from tests.campaign.volumes import NOBODYS, Volumes
 from tests.campaign.wiretap import Context, Sent, Wiretap, judge_orders, judge_setting
@@ -22,24 +23,7 @@ GOOD_FOR_S = 4.0  # so long after its last fault a line counts as good
 WRONG = (Phase.ENDING, Phase.OBSERVING)
 BLIND_CODES = {"comms_lost_pump", "pump_not_proved", "daemon_restarted"}
 NEVER = -inf
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What kind of bed a seed has drawn."""
-
-    mode: str
-    watchdog_s: int
-    model: str
-    hands: bool  # somebody at the keypad
-    faults: bool  # the pump runs away by itself
-    pace: int  # so that some sessions come to their end
-    falling: bool = False  # every plan begins fast and goes on slowly
-    same_address: bool = False  # of two pumps, told apart by their versions alone
-
-    @property
-    def accuracy(self) -> float:
-        return 0.02 if self.model == "typical" else 0.0
+PRESSURE = ("motor_stalled", "occlusion_downstream")
 
 
 class Checker:
@@ -56,7 +40,9 @@ class Checker:
     ) -> None:
         """`guarded` runs a check and keeps what it finds from the daemon."""
         self.seed, self.kind, self.device, self.figures, self.wire = seed, kind, device, figures, wire
-        self.tap = Wiretap(device, lambda *what: guarded(lambda: self._heard(*what)), lambda: guarded(self.sample))
+        self.tap = Wiretap(
+            device, kind.reader, lambda *what: guarded(lambda: self._heard(*what)), lambda: guarded(self.sample)
+        )
         self.bed: Bedside | None = None
         self.life_ends = False  # the program is dead just now
         self.asleep = False  # the loop stands still just now
@@ -69,10 +55,10 @@ class Checker:
         self.owed_since: float | None = None
         self.must_stop = False
         device.advance(wire())
-        watchdog = kind.watchdog_s if kind.mode == "safe" else None
-        self.volumes = Volumes(seed, figures, watchdog, kind.accuracy, 0.06 * (kind.model == "typical"), device.truth())
+        self.volumes = Volumes(seed, figures, kind, device.truth())
         self.volumes.at = wire()
         self.context = Context()
+        self.notice_s, self.loud_s = NOTICE_S + kind.facts.answers_s, LOUD_S + kind.facts.answers_s
 
     @property
     def alive(self) -> bool:
@@ -143,7 +129,7 @@ class Checker:
 
     def hears(self, event: ev.Event) -> None:
         """An event the bed is about to decide on."""
-        if isinstance(event, ev.PumpTold) and event.alarm.code == "motor_stalled" and self.context.counting:
+        if isinstance(event, ev.PumpTold) and event.alarm.code in PRESSURE and self.context.counting:
             self.stalled = True
         if isinstance(event, ev.PumpReported):
             self.volumes.read()
@@ -152,17 +138,17 @@ class Checker:
         if isinstance(event, ev.PlanOrdered):
             self.stalled = False
 
-    def _heard(self, text: str, at: float, truth: dict[str, Any]) -> None:
+    def _heard(self, said: Said, at: float, truth: dict[str, Any]) -> None:
         self.sample()
-        sent = Sent(at, text, truth, self.context, self.bed.room.journal._durable_seq, self.stalled)
+        sent = Sent(at, said, truth, self.context, self.bed.room.journal._durable_seq, self.stalled)
         self.sent.append(sent)
-        if text == "RUN":
+        if said.starts:
             self.stalled = self.must_stop = False
         book = self.volumes.book(self.context)
         foreign = self.tap.device is not self.device and self.context.counting
-        rounding = self.kind.accuracy * self.context.plan_ml + self.volumes.slack_ml
+        rounding = self.kind.accuracy * self.context.plan_ml + self.kind.slack_ml
         given = book.total if self.context.counting else 0.0
-        judge_setting(sent, given, book.allowed + rounding, foreign=foreign)
+        judge_setting(sent, given, book.allowed + rounding, self.kind, foreign=foreign)
 
     # --- from time to time ---
 
@@ -170,7 +156,7 @@ class Checker:
         """The rules that hold at any moment, or within a time."""
         self.sample()
         good = self.wire() - self.bad_at > GOOD_FOR_S
-        self._lasting("I3", "moves on though its bed failed", self.must_stop and good, NOTICE_S)
+        self._lasting("I3", "moves on though its bed failed", self.must_stop and good, self.notice_s)
         if not self.alive:
             self.since.clear()
             return
@@ -187,16 +173,16 @@ class Checker:
         seeing = state.sight.value == "seeing"
         moves = truth["infusing"] and seeing and good
         wrong = bool(state.session_id) and state.phase in WRONG and not state.released
-        self._lasting("R2", f"moves while {state.phase.value}", moves and wrong, NOTICE_S)
+        self._lasting("R2", f"moves while {state.phase.value}", moves and wrong, self.notice_s)
         blind = state.phase is Phase.RUNNING and not seeing
-        self._lasting("R3", "blind without an alarm", blind and not BLIND_CODES & bed.alarms, LOUD_S)
+        self._lasting("R3", "blind without an alarm", blind and not BLIND_CODES & bed.alarms, self.loud_s)
         if state.halt is None or state.halt.since != self.owed_since:  # another stop than the one of the last look
             self.since.pop("R4", None)
         self.owed_since = None if state.halt is None else state.halt.since
         owed = state.halt is not None and "stop_not_confirmed" not in board
-        self._lasting("R4", "a stop not confirmed, not told", owed, LOUD_S)
+        self._lasting("R4", "a stop not confirmed, not told", owed, self.loud_s)
         high = moves and state.phase is Phase.RUNNING and truth["rate_ml_h"] > self.context.rate_ml_h + 1e-6
-        self._lasting("R5", "above the plan", high, NOTICE_S)
+        self._lasting("R5", "above the plan", high, self.notice_s)
         self._look_at_limit(seeing and good and not truth["infusing"])
 
     def _look_at_limit(self, stands: bool) -> None:
@@ -205,7 +191,7 @@ class Checker:
         judged = stands and quiet and self.context.counting and not state.released
         judged = judged and self.context.phase in ("paused", "observing") and not self.volumes.truth["alarm"]
         since = self.since.setdefault("limit", self.wire()) if judged else self.since.pop("limit", None)
-        if judged and since is not None and self.wire() - since > SETTLED_S:
+        if judged and since is not None and self.wire() - since > SETTLED_S + self.kind.facts.answers_s:
             self.volumes.judge_limit(self.context)
 
     def _lasting(self, rule: str, name: str, holds: bool, longest_s: float) -> None:
@@ -222,5 +208,7 @@ class Checker:
 
     def judge_journal(self) -> None:
         """Each start and raise on the wire has its order in the journal (I5)."""
+        if self.volumes.truth["plunger_ml_by"].get("wire") and not any(sent.said.starts for sent in self.sent):
+            raise RuleBroken("I5", "the wire started the pump, and its reader has seen no start")
         rows = list(self.bed.room.journal.rows(bed=self.bed.name))
-        self.figures.add("starts and raised rates on the wire", judge_orders(self.sent, rows))
+        self.figures.add("starts and raised rates on the wire", judge_orders(self.sent, rows, self.kind))

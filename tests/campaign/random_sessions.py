@@ -13,6 +13,7 @@ import random
 import tempfile
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from pumpd.testing import VirtualLoop
 from simulator.device import Device
 from tests.bedside import Bedside, Room
 from tests.campaign.deeds import Deeds
-from tests.campaign.invariants import Checker, Kind
+from tests.campaign.invariants import Checker
+from tests.campaign.kinds import Kind
 from tests.campaign.surroundings import Disk, JumpyClock, ShakySink, ShortMemory
 from tests.campaign.verdicts import Figures, RuleBroken
+from tests.families import KINDS
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None  # what is tested is no disk's pace
 LOOK_S = 0.5  # between two looks of the watcher
@@ -37,19 +40,28 @@ FINAL_S = 60.0  # after all faults are gone
 STEPS = 40
 TOLD_LINES = 110
 OVER = (Phase.IDLE, Phase.ENDED, Phase.ABORTED)
+ANOTHER: dict[str, Any] = {"mode": "safe", "watchdog_s": 10, "same_address": False}  # what only a New Era draws
 
 
 class Run:
     """One seed. `favour` names deeds that shall happen more often."""
 
     def __init__(
-        self, seed: int, folder: Path, *, favour: Iterable[str] = (), kind: Kind | None = None, beds: int = 0
+        self,
+        seed: int,
+        folder: Path,
+        *,
+        favour: Iterable[str] = (),
+        kind: Kind | None = None,
+        beds: int = 0,
+        family: str = "newera",
     ) -> None:
         self.seed, self.folder, self.favour = seed, folder, tuple(favour)
         self.dice = random.Random(seed)
         drawn = self._draw()
-        self.kind = kind or drawn
-        self.count = beds or self.dice.choice([1, 1, 1, 2])
+        self.kind = kind or replace(drawn, family=family, **({} if family == "newera" else ANOTHER))
+        beds = beds or self.dice.choice([1, 1, 1, 2])
+        self.count = beds if self.kind.family == "newera" else 1
         self.figures, self.story, self.unhandled = Figures(), list[str](), list[str]()
         self.disk, self.sink = Disk(), ShakySink()
         self.poisoned: set[str] = set()
@@ -74,16 +86,23 @@ class Run:
         self.clock = JumpyClock()
         self.checkers = []
         for number in range(self.count):
-            device = Device(
-                address=self._address(number),
-                mode=self.kind.mode,
-                watchdog_s=self.kind.watchdog_s,
-                seed=self.seed + number,
-                model=self.kind.model,
-                version=f"NE1000V3.9{number}",
-            )
+            device = self._pump(number)
             self.checkers.append(Checker(self.seed, self.kind, device, self.figures, self.clock.wire, self.guarded))
         self._move_in()
+
+    def _pump(self, number: int) -> Device:
+        seed, model = self.seed + number, self.kind.model
+        if self.kind.family != "newera":
+            stands_for = KINDS[self.kind.family]
+            return Device(stands_for.family, seed=seed, model=model, **stands_for.options)
+        return Device(
+            address=self._address(number),
+            mode=self.kind.mode,
+            watchdog_s=self.kind.watchdog_s,
+            seed=seed,
+            model=model,
+            version=f"NE1000V3.9{number}",
+        )
 
     def _address(self, number: int) -> int:
         return 0 if self.kind.same_address else 7 * number
@@ -101,6 +120,7 @@ class Run:
             bed = Bedside(
                 self.room,
                 f"bed{number}",
+                family=self.kind.family,
                 address=self._address(number),
                 mode=self.kind.mode,
                 watchdog_s=self.kind.watchdog_s,
@@ -336,7 +356,7 @@ class Run:
             # A rate dialled unseen, a power cut whose alarm a bad line has swallowed, or a digit lost on a line without
             # a checksum (Basic mode): nobody can tell them from a swap.
             kind = self.kind
-            excused = kind.hands or kind.faults or self.power_cut or kind.mode == "basic"
+            excused = kind.hands or kind.faults or self.power_cut or not kind.checked
             self.must(excused, "our own pump is not recognised")
             await bed.order("session.end")
         if bed.state.phase is Phase.OBSERVING:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.campaign.kinds import Kind, could_give
 from tests.campaign.verdicts import Figures, RuleBroken
-from tests.campaign.wiretap import SMALLEST_ML, Context
+from tests.campaign.wiretap import Context
 
 TINY = 1e-6
 POLL_S = 1.0
@@ -69,9 +70,7 @@ class Volumes:
 
     seed: int
     figures: Figures
-    watchdog_s: int | None
-    accuracy: float  # share by which the plunger may go further than the pump counts
-    slack_ml: float
+    kind: Kind
     truth: dict[str, Any]
     books: dict[str, Book] = field(default_factory=dict)
     episode: Episode | None = None
@@ -166,7 +165,7 @@ class Volumes:
         if not was.counting or was.released:
             return
         book = self.book(was)
-        bound = book.plan_ml * (1 + self.accuracy) + self.slack_ml
+        bound = book.plan_ml * (1 + self.kind.accuracy) + self.kind.slack_ml
         self.figures.measured("I1 mL by pumpd's own orders, of the plan", book.orders, bound, self.seed)
         if book.orders > bound + TINY:
             raise RuleBroken("I1", f"{book.orders:.4f} mL by our own orders, planned were {book.plan_ml}")
@@ -191,7 +190,7 @@ class Volumes:
         episode.ml += ml
         episode.clean = episode.clean and clean
         episode.rate_ml_h = max(episode.rate_ml_h, before["rate_ml_h"])
-        reaction_s = REACTION_S if episode.clean else REACTION_BAD_LINE_S
+        reaction_s = (REACTION_S if episode.clean else REACTION_BAD_LINE_S) + self.kind.facts.answers_s
         bound = episode.rate_ml_h * reaction_s / 3600
         line = "good" if episode.clean else "bad"
         lasted_s = now - episode.since
@@ -209,9 +208,10 @@ class Volumes:
         self.silent_ml += ml
         if ml:
             self.silent_rate = max(self.silent_rate, before["rate_ml_h"], self.truth["motion"]["rate_ml_h"])
-        if self.watchdog_s is None or not ml:
+        watchdog_s = self.kind.pump_watchdog_s
+        if watchdog_s is None or not ml:
             return
-        bound = self.silent_rate * (2 * self.watchdog_s + SILENCE_S) / 3600
+        bound = self.silent_rate * (2 * watchdog_s + SILENCE_S + self.kind.facts.answers_s) / 3600
         self.figures.measured("I3 mL by our orders since the pump's last answer", self.silent_ml, bound, self.seed)
         if self.silent_ml > bound + TINY:
             raise RuleBroken(
@@ -220,9 +220,9 @@ class Volumes:
 
     def judge_limit(self, was: Context) -> None:
         """I3: the pump stands in our sight; what a hand could give when sight goes now is what the plan leaves."""
-        limit, book = self.truth["limit_ml"], self.book(was)
-        left = SMALLEST_ML if was.phase == "observing" else book.plan_ml - book.total + book.allowed
-        if not 0 < limit <= max(left, SMALLEST_ML) + self.slack_ml + self.accuracy * book.plan_ml + TINY:
+        limit, book, smallest = could_give(self.truth, self.kind), self.book(was), self.kind.facts.smallest_ml
+        left = smallest if was.phase == "observing" else book.plan_ml - book.total + book.allowed
+        if not 0 < limit <= max(left, smallest) + self.kind.slack_ml + self.kind.accuracy * book.plan_ml + TINY:
             raise RuleBroken(
                 "I3", f"{was.phase}: the pump's limit stands at {limit} mL, {left:.4f} mL are left of the plan"
             )

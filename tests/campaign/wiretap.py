@@ -7,21 +7,20 @@ against the journal at the end: the row was there, on the disk, before the first
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pumpd.records.journal import Row
 from simulator.device import Device
+from tests.campaign.kinds import Kind, could_give, told_limit
+from tests.campaign.readers import Reader, Said
 from tests.campaign.verdicts import RuleBroken
 
 ORDER_TAKES_S = 10.0  # from the journaled decision to the last byte of it, bad lines included
-SMALLEST_ML = 0.001
 TINY = 1e-6
 HUMAN_BEGINS = ("StartOrdered", "ResumeOrdered", "FinishOrdered")
 HUMAN_RAISES = ("RestoreOrdered", "RateOrdered")
-SETTING = re.compile(r"(RUN|RAT|VOL|PUR|DIR|DIA|PF|BP|FUN|PHN|CLD|TRG|DIN|LOC|AL)(.*)")
 
 
 @dataclass(frozen=True)
@@ -45,42 +44,32 @@ class Sent:
     """An order on the wire, the pump's truth just before, and how far the journal was on the disk."""
 
     at: float
-    text: str
+    said: Said
     truth: dict[str, Any]
     context: Context
     durable_seq: int
     after_stall: bool
 
 
-def read_command(data: bytes) -> str:
-    """The command in a packet of either mode, without address; empty for noise and half packets."""
-    if data[:1] == b"\x02" and len(data) > 5:
-        data = data[2:-3]
-    return data.strip(b"\r").decode("ascii", "replace").lstrip("0123456789").replace(" ", "")
-
-
-def is_setting(text: str) -> re.Match[str] | None:
-    """RUN and PUR, or any name with a value; None for questions, SAF, STP and the bare status."""
-    found = SETTING.fullmatch(text)
-    return found if found is not None and (found[1] in ("RUN", "PUR") or found[2]) else None
-
-
 class Wiretap:
     """Stands where the device stands; another device can be plugged in behind it."""
 
     def __init__(
-        self, device: Device, heard: Callable[[str, float, dict[str, Any]], None], done: Callable[[], None]
+        self,
+        device: Device,
+        read: Reader,
+        heard: Callable[[Said, float, dict[str, Any]], None],
+        done: Callable[[], None],
     ) -> None:
-        self.device, self._heard, self._done = device, heard, done
+        self.device, self._read, self._heard, self._done = device, read, heard, done
 
     def receive(self, data: bytes, at: float) -> None:
-        text = read_command(data)
-        matters = is_setting(text) or text in ("SAF0", "STP")
-        if matters:
+        told = list(self._read(data))
+        for said in told:
             self.device.advance(at)
-            self._heard(text, at, self.device.truth())
+            self._heard(said, at, self.device.truth())
         self.device.receive(data, at)
-        if matters:
+        if told:
             self._done()
 
     def advance(self, at: float) -> None:
@@ -97,27 +86,27 @@ class Wiretap:
         return self.device.connected
 
 
-def judge_setting(sent: Sent, given_ml: float, allowed_ml: float, *, foreign: bool) -> None:
+def judge_setting(sent: Sent, given_ml: float, allowed_ml: float, kind: Kind, *, foreign: bool) -> None:
     """What can be judged at once. The session gave `given_ml`; `allowed_ml` of it pumpd could not help."""
-    found = is_setting(sent.text)
-    context = sent.context
-    if found is None:
-        if sent.text == "SAF0" and context.counting and not context.released and context.phase in MINDED:
-            raise RuleBroken("I3", f"the watchdog is disarmed in a session ({context.phase})")
+    said, context = sent.said, sent.context
+    if not said.sets:
+        unminded = said.disarms or (said.lets_go and sent.truth["infusing"])
+        if unminded and context.counting and not context.released and context.phase in MINDED:
+            raise RuleBroken("I3", f"{said.text}: the watchdog is disarmed in a session ({context.phase})")
         return
-    name, value = found[1], found[2]
     if foreign:
-        raise RuleBroken("I5", f"{sent.text}: an order for another pump than the one that was armed")
+        raise RuleBroken("I5", f"{said.text}: an order for another pump than the one that was armed")
     if context.released and context.phase != "planned":
-        raise RuleBroken("I5", f"{sent.text}: an order to a pump that was released")
-    if name == "PUR" or (name == "DIR" and value != "INF") or (name, value) == ("PF", "1"):
-        raise RuleBroken("I5", f"{sent.text} is never ordered")
-    if name == "RUN" or (name == "VOL" and value not in ("ML", "UL")):
-        limit = sent.truth["limit_ml"] if name == "RUN" else float(value)
+        raise RuleBroken("I5", f"{said.text}: an order to a pump that was released")
+    if said.never:
+        raise RuleBroken("I5", f"{said.text} is never ordered")
+    if said.starts or said.limit_ml is not None:
+        in_pump = said.limit_ml is None
+        limit = could_give(sent.truth, kind) if in_pump else told_limit(float(said.limit_ml or 0), sent.truth, kind)
         if limit == 0:
-            raise RuleBroken("I1", f"{sent.text} without any limit")
+            raise RuleBroken("I1", f"{said.text} without any limit")
         left = context.plan_ml - given_ml + allowed_ml
-        if limit > SMALLEST_ML and limit > left + TINY:
+        if limit > kind.facts.smallest_ml + TINY and limit > left + TINY:
             raise RuleBroken(
                 "I1", f"the pump's limit is set to {limit} mL, and only {left:.4f} mL of the plan are left"
             )
@@ -126,22 +115,18 @@ def judge_setting(sent: Sent, given_ml: float, allowed_ml: float, *, foreign: bo
 MINDED = ("armed", "running", "paused", "ending", "recovering")
 
 
-def judge_orders(sent: Iterable[Sent], rows: Iterable[Row]) -> int:
+def judge_orders(sent: Iterable[Sent], rows: Iterable[Row], kind: Kind) -> int:
     """Hold every start and every raised rate against the journal of the bed; gives how many there were."""
     begins, raises, halts = _orders_in(rows)
     count, used = 0, set[int]()
     for one in sent:
-        found = is_setting(one.text)
-        if found is None:
-            continue
-        if found[1] == "RUN":
+        rate = one.said.rate_ml_h
+        if one.said.starts:
             count += 1
-            _judge_start(one, begins, halts, used)
-        elif found[1] == "RAT" and one.truth["infusing"]:
-            rate = float(re.sub("[A-Z]+", "", found[2]))
-            if rate > one.truth["rate_ml_h"] + TINY:
-                count += 1
-                _judge_raise(one, rate, raises, halts)
+            _judge_start(one, begins, halts, used, kind)
+        elif rate is not None and one.truth["infusing"] and rate > one.truth["rate_ml_h"] + TINY:
+            count += 1
+            _judge_raise(one, rate, raises, halts)
     return count
 
 
@@ -171,10 +156,10 @@ def _orders_in(rows: Iterable[Row]) -> tuple[list[_Ordered], list[_Ordered], lis
     return begins, raises, halts
 
 
-def _judge_start(one: Sent, begins: list[_Ordered], halts: list[tuple[int, float]], used: set[int]) -> None:
+def _judge_start(one: Sent, begins: list[_Ordered], halts: list[tuple[int, float]], used: set[int], kind: Kind) -> None:
     fitting = [order for order in begins if order.at <= one.at <= order.at + ORDER_TAKES_S and order.seq not in used]
     if not fitting:
-        raise RuleBroken("I5", f"{one.text} at {one.at:.2f} without an order to start in the journal")
+        raise RuleBroken("I5", f"{one.said.text} at {one.at:.2f} without an order to start in the journal")
     order = fitting[-1]
     used.add(order.seq)
     _judge_row(one, order, halts)
@@ -186,8 +171,8 @@ def _judge_start(one: Sent, begins: list[_Ordered], halts: list[tuple[int, float
         raise RuleBroken("I5", f"started with {rate} mL/h and {limit} mL, confirmed was {confirm}")
     if one.after_stall and not order.event.get("pressure_released"):
         raise RuleBroken("I4", "started after an occlusion, and nobody said that the pressure was released")
-    if not 0 < one.truth["limit_ml"] <= limit + TINY:
-        raise RuleBroken("I1", f"started with the limit {one.truth['limit_ml']} mL in the pump, ordered was {limit}")
+    if not 0 < (in_pump := could_give(one.truth, kind)) <= limit + TINY:
+        raise RuleBroken("I1", f"started with the limit {in_pump} mL in the pump, ordered was {limit}")
     if one.truth["set_rate_ml_h"] > rate + TINY:
         raise RuleBroken("I5", f"started at {one.truth['set_rate_ml_h']} mL/h, ordered was {rate}")
 
@@ -200,7 +185,7 @@ def _judge_raise(one: Sent, rate: float, raises: list[_Ordered], halts: list[tup
     ]
     if not fitting:
         now = one.truth["rate_ml_h"]
-        raise RuleBroken("I5", f"{one.text} at {one.at:.2f} raises {now} mL/h without an order in the journal")
+        raise RuleBroken("I5", f"{one.said.text} at {one.at:.2f} raises {now} mL/h without an order in the journal")
     order = fitting[-1]
     _judge_row(one, order, halts)
     if order.kind in HUMAN_RAISES:
@@ -218,9 +203,9 @@ def _is_next_step(steps: tuple[float, ...], now: float, to: float) -> bool:
 
 def _judge_row(one: Sent, order: _Ordered, halts: list[tuple[int, float]]) -> None:
     if order.seq > one.durable_seq:
-        raise RuleBroken("I5", f"{one.text} left at {one.at:.2f} before its decision was on the disk")
+        raise RuleBroken("I5", f"{one.said.text} left at {one.at:.2f} before its decision was on the disk")
     if any(order.seq < seq and at < one.at for seq, at in halts):
-        raise RuleBroken("I5", f"{one.text} at {one.at:.2f} follows a STOP that is younger than its order")
+        raise RuleBroken("I5", f"{one.said.text} at {one.at:.2f} follows a STOP that is younger than its order")
 
 
 def _number(quantity: str | None) -> float:

@@ -1,0 +1,92 @@
+"""What kind of bed a seed has drawn, and what its pump's family is known for: figures from each family's own page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.campaign.readers import READERS, Reader
+from tests.families import KINDS
+
+CONTROLLED = ("newera", "alaris", "perfusor", "infusomat", "harvard")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one family (docs/devices)."""
+
+    smallest_ml: float = 0.001  # the least limit that can be set
+    counted_ml: float = 0.0  # step of the pump's own counter: so much has gone in before it tells
+    watchdog_s: int | None = None
+    answers_s: float = 0.0  # how much longer than a New Era's its answers, polls and retries may take
+    checked: bool = True  # a flipped bit is noticed
+
+
+FACTS: Mapping[str, Facts] = {
+    "newera": Facts(),
+    "alaris": Facts(counted_ml=0.01, watchdog_s=15, answers_s=4.0),
+    "perfusor": Facts(smallest_ml=0.1, counted_ml=0.1),
+    "infusomat": Facts(smallest_ml=0.1, counted_ml=0.1),
+    "harvard": Facts(answers_s=1.0, checked=False),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One bed. `mode`, `watchdog_s` and `same_address` are a New Era's."""
+
+    mode: str
+    watchdog_s: int
+    model: str
+    hands: bool  # somebody at the keypad
+    faults: bool  # the pump runs away by itself
+    pace: int  # so that some sessions come to their end
+    falling: bool = False  # every plan begins fast and goes on slowly
+    same_address: bool = False  # of two pumps, told apart by their versions alone
+    family: str = "newera"
+
+    @property
+    def facts(self) -> Facts:
+        """What its family is known for."""
+        return FACTS[self.family]
+
+    @property
+    def accuracy(self) -> float:
+        """The share by which the plunger may go further than the pump counts."""
+        return 0.02 if self.model == "typical" else 0.0
+
+    @property
+    def slack_ml(self) -> float:
+        """... and what may have gone in besides."""
+        return 0.06 * (self.model == "typical") + self.facts.counted_ml
+
+    @property
+    def checked(self) -> bool:
+        """A damaged frame is known for one."""
+        return self.facts.checked and self.mode == "safe"
+
+    @property
+    def pump_watchdog_s(self) -> int | None:
+        """Seconds after which the pump stops by itself."""
+        if self.family != "newera":
+            return self.facts.watchdog_s
+        return self.watchdog_s if self.mode == "safe" else None
+
+    @property
+    def reader(self) -> Reader:
+        """Of its wire."""
+        return READERS[KINDS[self.family].family]
+
+
+def could_give(truth: Mapping[str, Any], kind: Kind) -> float:
+    """What the limit in the standing pump still lets through, mL; 0: there is no limit."""
+    limit = float(truth["limit_ml"])
+    if limit and kind.family == "harvard":  # a target on its counter
+        return limit - float(truth["infused_ml"])
+    return float(truth.get("limit_left_ml") or 0.0) if "limit_left_ml" in truth else limit
+
+
+def told_limit(limit_ml: float, truth: Mapping[str, Any], kind: Kind) -> float:
+    """What a limit that is being written lets through."""
+    return limit_ml - float(truth["infused_ml"]) if limit_ml and kind.family == "harvard" else limit_ml
