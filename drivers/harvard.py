@@ -456,15 +456,12 @@ class HarvardPump:
     def _find(self, hands_off: bool) -> Dialogue[dict[str, str]]:
         """What `version` says. From then on it is known how the pump ends its replies."""
         self._framer.polled = True
-        try:
+        with suppress(Silent):
             return (yield from self._version())
-        except Silent:
-            if hands_off and self._address:
-                raise
+        yield from self._reopen()  # nobody who listens was silent: it is heard by a pump whose screen was touched alone
         if hands_off:  # not to be told to use XON; without it the end of a reply is sure for address 0 alone
-            self._framer.polled = False
+            self._framer.polled = bool(self._address)
             return (yield from self._version())
-        yield from self._reopen()
         for order in ("poll on", "echo off"):  # neither touches the delivery
             with suppress(Silent):
                 yield Ask(self._spell(order), REPLY_TIMEOUT_S, tries=1)

@@ -269,9 +269,17 @@ def _after(turn: Turn, report: PumpReport) -> None:
     else:
         _halted(turn)
         turn.clear("infusing_against_plan")
+        _keep_secure(turn)
     since = turn.state.observed_from
     if turn.state.phase is Phase.OBSERVING and since is not None and turn.now - since >= turn.rules.observation_s:
         over(turn)
+
+
+def _keep_secure(turn: Turn) -> None:
+    """Out of sight the pump may have lost the smallest limit that was left in it: by a power cut, or at its keypad."""
+    state = turn.state
+    if state.phase is Phase.OBSERVING and not state.limit_covers and state.pending is None and state.halt is None:
+        secure(turn)
 
 
 def _recovering(turn: Turn, report: PumpReport) -> None:
