@@ -165,7 +165,17 @@ class HarvardPump:
 
     def connect(self, *, hands_off: bool = False) -> Dialogue[Identity]:
         """Only questions, once the pump ends its replies with XON, which it is told to unless it is hands off."""
-        version = yield from self._find(hands_off)
+        return (yield from self._who((yield from self._find(hands_off))))
+
+    def introduce(self) -> Dialogue[Identity]:
+        """For a probe: hands off, and without a bare CR, which stops the pumps of an older command set."""
+        try:
+            version = yield from self._version_as(polled=True)
+        except Silent:
+            version = yield from self._version_as(polled=False)
+        return (yield from self._who(version))
+
+    def _who(self, version: dict[str, str]) -> Dialogue[Identity]:
         if version.get("Pump address", "").strip() not in ("", f"{self._address}", f"{self._address:02d}"):
             raise Refused(f"the pump says that its address is {version['Pump address']}, not {self._address}")
         serial = version.get("Serial number")
@@ -455,16 +465,19 @@ class HarvardPump:
 
     def _find(self, hands_off: bool) -> Dialogue[dict[str, str]]:
         """What `version` says. From then on it is known how the pump ends its replies."""
-        self._framer.polled = True
         with suppress(Silent):
-            return (yield from self._version())
+            return (yield from self._version_as(polled=True))
         yield from self._reopen()  # nobody who listens was silent: it is heard by a pump whose screen was touched alone
-        if hands_off:  # not to be told to use XON; without it the end of a reply is sure for address 0 alone
-            self._framer.polled = bool(self._address)
-            return (yield from self._version())
+        if hands_off:
+            return (yield from self._version_as(polled=bool(self._address)))
         for order in ("poll on", "echo off"):  # neither touches the delivery
             with suppress(Silent):
                 yield Ask(self._spell(order), REPLY_TIMEOUT_S, tries=1)
+        return (yield from self._version())
+
+    def _version_as(self, *, polled: bool) -> Dialogue[dict[str, str]]:
+        """With or without XON; without it the end of a reply is sure for address 0 alone."""
+        self._framer.polled = polled
         return (yield from self._version())
 
     def _version(self) -> Dialogue[dict[str, str]]:
@@ -636,13 +649,18 @@ def _with_margin(seconds: Decimal | int) -> int:
 # --- entry point ------------------------------------------------------------------------------------------------------
 
 
+def _introduce(pump: Pump) -> Dialogue[Identity]:
+    assert isinstance(pump, HarvardPump)
+    return pump.introduce()
+
+
 class HarvardDriver:
     """Settings: `address` 0..99 (0), `longest_min` 0..1440 (120): no run is ended by time before so many minutes."""
 
     name: str = "harvard"
     line: Line = Line(115200)
     probes: tuple[Probe, ...] = (
-        Probe(45, "its letters could be a command to another family that reads lines of text"),
+        Probe(45, "its letters could be a command to another family that reads lines of text", question=_introduce),
     )
 
     def open(self, settings: Mapping[str, object]) -> Pump:

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import random
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -397,27 +397,31 @@ def play(seed: int, **how: Any) -> Figures:
         return run.figures
 
 
-def campaign(seed: int, seeds: int) -> bool:
+def campaign(seed: int, seeds: int, families: Sequence[str] = ("newera",)) -> bool:
     """Play many, on all processors this process may use; print what broke with its story, then the figures."""
-    figures, broken = Figures(), 0
+    figures, broken = {family: Figures() for family in families}, 0
+    jobs = [(number, family) for number in range(seed, seed + seeds) for family in families]
     processes = len(os.sched_getaffinity(0))
     with multiprocessing.get_context("spawn").Pool(processes, initializer=quiet) as pool:
-        for outcome in pool.imap_unordered(_outcome, range(seed, seed + seeds)):
+        for family, outcome in pool.imap_unordered(_outcome, jobs):
             if isinstance(outcome, Figures):
-                figures.join(outcome)
+                figures[family].join(outcome)
             else:
                 broken += 1
                 print(outcome, end="\n\n", flush=True)
-    print(figures.table())
-    print(f"{seeds} seeds, {broken} broke a rule")
+    for family, table in figures.items():
+        print(f"{family}: {seeds} seeds\n{table.table()}")
+    print(f"{len(jobs)} runs, {broken} broke a rule")
     return not broken
 
 
-def _outcome(seed: int) -> Figures | str:
+def _outcome(job: tuple[int, str]) -> tuple[str, Figures | str]:
+    seed, family = job
     try:
-        return play(seed)
+        return family, play(seed, family=family)
     except Exception as broken:  # a fault of the campaign itself is told like a rule that was broken
-        return f"seed {seed}: {broken!r}" if not isinstance(broken, RuleBroken) else str(broken)
+        told = str(broken) if isinstance(broken, RuleBroken) else repr(broken)
+        return family, f"{family}, seed {seed}: {told}"
 
 
 def quiet() -> None:

@@ -10,10 +10,12 @@ import pytest
 import structlog
 
 from pumpd.testing import VirtualLoop
+from tests.campaign.family_sessions import FAMILIES
 from tests.campaign.random_sessions import Run, quiet
 from tests.conftest import seed
 
 FEW = 8  # seeds in the ordinary suite: some 12 s
+FEW_OF_EACH = 4  # of each other family: some 16 s
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,15 @@ async def test_no_rule_of_safety_is_broken(number: int, tmp_path: Path) -> None:
     run = Run(number, tmp_path)
     await run.run()
     assert run.figures.sums["sessions"] >= 1
+
+
+@pytest.mark.shows("S1", "S2", "S5", "S7")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("number", range(seed(), seed() + FEW_OF_EACH))
+async def test_no_rule_of_safety_is_broken_with_another_family(family: str, number: int, tmp_path: Path) -> None:
+    run = Run(number, tmp_path, family=family)
+    await run.run()
+    assert run.figures.sums["starts and raised rates on the wire"] + run.figures.sums["sessions"] >= 1
 
 
 def test_the_same_seed_tells_the_same_story(tmp_path: Path) -> None:

@@ -228,7 +228,23 @@ def test_hands_off_changes_nothing_not_even_how_replies_end(end: bytes, prompt: 
     pump = DRIVER.open({})
     assert play(paper, lambda pump: pump.connect(hands_off=True), pump).serial == "D101754"
     assert play(paper, read, pump).motion is (Motion.INFUSING if prompt == ">" else Motion.STANDING)
-    assert set(paper.sent) <= {"version", "ver", "diameter", "irate", "tvolume", "ivolume", "status"}
+    told = {"version", "ver", "diameter", "irate", "tvolume", "ivolume", "status"}
+    assert set(paper.sent) <= told | ({""} if not end else set())  # a CR alone asks for the prompt
+
+
+@pytest.mark.shows("S10")
+def test_hands_off_a_pump_whose_screen_was_touched_is_made_to_listen() -> None:
+    paper = fresh()
+    answer = paper.answer
+
+    def touched(data: bytes) -> bytes | None:
+        if data != b"\r" and "" not in paper.sent:
+            return None
+        return answer(data)
+
+    paper.answer = touched  # type: ignore[method-assign]
+    assert play(paper, lambda pump: pump.connect(hands_off=True)).serial == "D101754"
+    assert changing(paper.sent) == []
 
 
 def test_hands_off_without_xon_a_chained_pump_cannot_be_read() -> None:

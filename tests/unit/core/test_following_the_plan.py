@@ -53,6 +53,12 @@ def test_more_than_the_plan_says_what_was_counted_and_integrated() -> None:
     }
 
 
+def test_a_vein_kept_open_after_the_dose_says_what_was_counted_and_integrated() -> None:
+    case = Case().running(2600)
+    case.read(Motion.KVO, counted="35")
+    assert told(case, "plan_limit_reached") == {"counted": "35.000 mL", "integrated": str(case.state.volumes.high)}
+
+
 def test_no_flow_says_how_much_should_have_been_counted() -> None:
     case = Case().running()
     while not case.raised:

@@ -126,3 +126,45 @@ def test_started_at_its_keypad_the_pump_is_not_set_up_to_a_step_that_began_at_th
     assert higher > lower
     assert not [order for order in case.got(ev.SetRate) if order.raises]
     assert "rate_below_plan" in case.state.conditions
+
+
+# --- the smallest limit, after the end ---
+
+
+def met_again(case: Case) -> Case:
+    """Out of sight for a moment, then standing as before."""
+    case.feed(ev.LinkDown("no reply"), 1)
+    case.feed(ev.LinkUp(case.state.ours), 4)
+    case.read(STANDING, dt=0)
+    assert case.state.sight is Sight.SEEING
+    return case
+
+
+@pytest.mark.shows("S1")
+def test_after_the_end_the_smallest_limit_is_set_anew_in_a_pump_that_was_out_of_sight() -> None:
+    case = met_again(Case().observing())
+    (order,) = case.got(ev.Tighten)
+    assert (order.limit, order.rate) == (Ml(case.rules.fitted.limits.least), MlPerHour(case.rules.fitted.rates.least))
+    case.done()
+    case.read(STANDING)
+    assert not case.got(ev.Tighten), "once is enough"
+    assert case.phase is Phase.OBSERVING
+
+
+@pytest.mark.shows("S1", "S5")
+def test_after_the_end_a_stop_goes_before_the_smallest_limit() -> None:
+    case = Case().observing()
+    case.feed(ev.LinkDown("no reply"), 1)
+    case.feed(ev.LinkUp(case.state.ours), 4)
+    case.read(INFUSING, dt=0)
+    assert case.halts
+    case.read(STANDING)
+    assert not case.got(ev.Tighten), "the stop is not read back yet"
+    case.halted()
+    assert case.got(ev.Tighten)
+
+
+def test_nothing_more_is_set_in_a_pump_whose_observation_is_over() -> None:
+    case = Case().observing()
+    case.feed(ev.EndOrdered(case.by()))
+    assert not met_again(case).got(ev.Tighten)

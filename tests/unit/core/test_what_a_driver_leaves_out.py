@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pumpd.driver import Ask, BadSetting, Differs, Line, Repeat
+from unittest.mock import create_autospec
+
+from pumpd.driver import Ask, BadSetting, Differs, Line, Probe, Pump, Repeat
 
 
 def test_a_question_is_asked_twice_where_it_may_be_repeated() -> None:
@@ -24,3 +26,10 @@ def test_a_bad_setting_says_which_one_and_what_is_wrong_with_it() -> None:
     error = BadSetting("address", "must be 0 to 99, is 100")
     assert str(error) == "address: must be 0 to 99, is 100"
     assert (error.key, error.problem) == ("address", "must be 0 to 99, is 100")
+
+
+def test_a_probe_asks_who_is_there_hands_off() -> None:
+    pump = create_autospec(Pump, instance=True)
+    asked = Probe(10, "none").question(pump)
+    assert asked is pump.connect.return_value
+    pump.connect.assert_called_once_with(hands_off=True)
