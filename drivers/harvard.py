@@ -398,6 +398,17 @@ class HarvardPump:
     def _counted(self) -> Dialogue[Ml]:
         return (yield from self._volume("ivolume"))
 
+    def _sure_count(self) -> Dialogue[Ml]:
+        """Of a standing pump, borne out by the raw status: the target is put above it, and so is one digit too many."""
+        seen = ""
+        for _ in range(READINGS):
+            counted = yield from self._counted()
+            status = yield from self._standing()
+            seen = _disagreement(status, None, counted, counted)
+            if not seen:
+                return counted
+        raise Garbled(f"the pump contradicts itself: {seen}")
+
     def _counted_standing(self, status: Status) -> Dialogue[Ml | None]:
         """The counter where the status bears it out; None where not: a stop that is proved does not wait for it."""
         with suppress(Garbled, Silent, Refused):
@@ -454,10 +465,14 @@ class HarvardPump:
                 return status
         raise Garbled(f"prompt {status.prompt} and direction {status.direction} contradict each other")
 
-    def _must_stand(self) -> Dialogue[None]:
+    def _standing(self) -> Dialogue[Status]:
         status = yield from self._agreed_status()
         if status.motion is not Motion.STANDING:
             raise Refused(f"the pump must stand for this; its prompt is {status.prompt}")
+        return status
+
+    def _must_stand(self) -> Dialogue[None]:
+        status = yield from self._standing()
         if status.prompt == REACHED:
             yield from self._order("stp")  # back to idle (section "Bounds")
 
@@ -498,7 +513,7 @@ class HarvardPump:
         if limit.value == SMALLEST:
             # Nothing is to be given any more: neither a start nor a reset of the counter at the keypad may give a dose.
             yield from self._clear_counter()
-        counted = yield from self._counted()
+        counted = yield from self._sure_count()
         if (yield from self._time_run()):
             yield from self._order("citime")
             if time_run := (yield from self._time_run()):

@@ -19,13 +19,14 @@ class Facts:
     smallest_ml: float = 0.001  # the least limit that can be set
     counted_ml: float = 0.0  # step of the pump's own counter: so much has gone in before it tells
     watchdog_s: int | None = None
+    watchdog_minds_keys: bool = True  # ... also what was started at the keypad
     answers_s: float = 0.0  # how much longer than a New Era's its answers, polls and retries may take
     checked: bool = True  # a flipped bit is noticed
 
 
 FACTS: Mapping[str, Facts] = {
     "newera": Facts(),
-    "alaris": Facts(counted_ml=0.01, watchdog_s=15, answers_s=4.0),
+    "alaris": Facts(counted_ml=0.01, watchdog_s=15, watchdog_minds_keys=False, answers_s=4.0),
     "perfusor": Facts(smallest_ml=0.1, counted_ml=0.1),
     "infusomat": Facts(smallest_ml=0.1, counted_ml=0.1),
     "harvard": Facts(answers_s=1.0, checked=False),

@@ -211,6 +211,8 @@ class Volumes:
         watchdog_s = self.kind.pump_watchdog_s
         if watchdog_s is None or not ml:
             return
+        if not self.kind.facts.watchdog_minds_keys and self.truth["motion"]["started_by"] != "wire":
+            return  # its own limit ends it (docs/devices)
         bound = self.silent_rate * (2 * watchdog_s + SILENCE_S + self.kind.facts.answers_s) / 3600
         self.figures.measured("I3 mL by our orders since the pump's last answer", self.silent_ml, bound, self.seed)
         if self.silent_ml > bound + TINY:

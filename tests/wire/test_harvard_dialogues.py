@@ -575,10 +575,26 @@ def test_load_refuses_a_pump_that_moved_meanwhile() -> None:
     paper.twist = {"ivolume": [..., paper.said("1 ul")]}
     with pytest.raises(Differs, match="state after loading"):
         play(paper, load)
+    for when, error in ((1, Refused), (2, Differs)):
+        paper = armed()
+        paper.twist = {"status": [*[...] * when, b"\n1 2 3 I...I.\r\n>\x11"]}
+        with pytest.raises(error, match="stand"):
+            play(paper, load)
+
+
+@pytest.mark.shows("S1", "S8")
+@pytest.mark.parametrize("told", ["216 ml", "25.8 ml", "21.6 ul"])
+def test_a_target_is_never_put_above_a_count_that_the_status_does_not_bear_out(told: str) -> None:
+    """The line has no check: a point that is lost on it would let a thousand times as much through."""
     paper = armed()
-    paper.twist = {"status": [..., b"\n1 2 3 I...I.\r\n>\x11"]}
-    with pytest.raises(Differs, match="state after loading"):
+    paper.count("2.16 ml", "2.16")
+    paper.twist = {"ivolume": [paper.said(told)]}
+    assert play(paper, load).counted == Ml("2.16")
+    assert not [sent for sent in paper.sent if sent.startswith("tvolume ") and Decimal(sent.split()[1]) > 38]
+    paper.twist = {"ivolume": [paper.said(told)] * 9}
+    with pytest.raises(Garbled, match="contradicts itself"):
         play(paper, load)
+    assert not [sent for sent in paper.sent if sent.startswith("tvolume ") and Decimal(sent.split()[1]) > 38]
 
 
 @pytest.mark.shows("S1", "S8")
