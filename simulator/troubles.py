@@ -106,7 +106,6 @@ class Board:
     def __init__(self, rules: Mapping[Trouble, Rule]) -> None:
         self.rules = rules
         self.raised: list[Trouble] = []  # since the mouth last had the chance to announce by itself
-        self._unasked: list[Trouble] = []
         self._standing: dict[Trouble, Standing] = {}
         self._forced: set[Trouble] = set()
 
@@ -119,12 +118,6 @@ class Board:
     def sounding(self) -> bool:
         """Whether one stands that nobody has acknowledged."""
         return any(not trouble.acknowledged for trouble in self._standing.values())
-
-    def news(self) -> tuple[Trouble, ...]:
-        """Which were raised since this was last asked."""
-        news = tuple(self._unasked)
-        self._unasked.clear()
-        return news
 
     def has(self, trouble: Trouble) -> bool:
         """Whether it stands."""
@@ -149,7 +142,6 @@ class Board:
             return False
         self._standing[trouble] = Standing(caused)
         self.raised.append(trouble)
-        self._unasked.append(trouble)
         return True
 
     def over(self, trouble: Trouble) -> bool:
@@ -186,6 +178,5 @@ class Board:
         """The pump went dark: nothing is remembered, but what is forced comes back by itself."""
         self._standing.clear()
         self.raised.clear()
-        self._unasked.clear()
         for trouble in sorted(self._forced):
             self.strike(trouble, caused=True)

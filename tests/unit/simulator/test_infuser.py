@@ -208,8 +208,7 @@ def test_an_occlusion_is_told_from_an_empty_syringe() -> None:
     pass_time(face, 3600)
     assert face.body.pressure_mmhg == pytest.approx(500.0)
     assert (face.troubles, face.doing, face.raised) == ((Trouble.OCCLUSION,), Doing.HELD, [Trouble.OCCLUSION])
-    assert face.board.news() == (Trouble.OCCLUSION,)
-    assert face.board.news() == ()
+    assert face.board.raised == [Trouble.OCCLUSION]
     face.start()
     assert face.troubles == ()
     pass_time(face, 10)
@@ -468,6 +467,6 @@ def test_what_was_acknowledged_and_still_stands_is_not_raised_anew() -> None:
     face.battery.on_mains = False
     face.notice()
     face.acknowledge()
-    face.board.news()
+    face.board.raised.clear()
     pass_time(face, 1)
-    assert (face.troubles, face.sounding, face.board.news()) == ((Trouble.MAINS_LOST,), False, ())
+    assert (face.troubles, face.sounding, face.board.raised) == ((Trouble.MAINS_LOST,), False, [])
