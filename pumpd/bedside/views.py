@@ -19,7 +19,7 @@ from pumpd.core.limits import Finding
 from pumpd.core.plan import Plan
 from pumpd.core.state import Phase as InnerPhase
 from pumpd.core.state import Sight, State
-from pumpd.core.therapy import offer
+from pumpd.core.therapy import catch_up, offer
 from pumpd.driver import Capabilities, Container, Motion, PumpReport
 from pumpd.messaging.messages import Alarm, Fitted, Phase, PlanStep, Quality, Session, Telemetry
 from pumpd.units import Ml, MlPerHour
@@ -165,6 +165,7 @@ def session(
         hold_reason=state.hold.reason if state.hold is not None else None,
         confirm_rate_ml_h=_number(figures[0]) if figures else None,
         confirm_volume_ml=_number(figures[1]) if figures else None,
+        catch_up_rate_ml_h=_number(catch_up(state, now)),
         **unminded_figures(plan, given, able) if state.phase not in OVER else {},
     )
 

@@ -172,10 +172,14 @@ def agreed(question: str) -> None:
 # --- the ways an order is given -------------------------------------------------------------------------------------
 
 
-async def with_figures(verb: str, person: Orders, args: dict[str, Any] | None = None, *, yes: bool) -> int:
+async def with_figures(
+    verb: str, person: Orders, args: dict[str, Any] | None = None, *, yes: bool, rate_as: str = "confirm_rate_ml_h"
+) -> int:
     """Start, resume, finish: rate and volume as the daemon says them, confirmed by a person. Raises Failed."""
     shown = (await person.look(live=True)).sessions[person.bed]
-    rate, volume = shown["confirm_rate_ml_h"], shown["confirm_volume_ml"]
+    rate, volume = shown[rate_as], shown["confirm_volume_ml"]
+    if volume is not None and rate is None:
+        raise Failed("the planned time cannot be kept any more: resume without --recalculate, the end moves")
     if rate is None or volume is None:
         raise Failed(f"{verb.removeprefix('session.')} is not possible while {shown['phase'] or 'there is no session'}")
     figures = {

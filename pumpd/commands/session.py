@@ -169,7 +169,10 @@ async def resume(
     /,
     *,
     pressure_released: bool = False,
+    recalculate: bool = False,
     yes: bool = False,
+    override_by: str | None = None,
+    override_reason: str | None = None,
     where: Where = ANYWHERE,
     who: Who = NURSE,
     json: bool = False,
@@ -177,6 +180,7 @@ async def resume(
     """Go on after a pause at the plan's rate; the end moves.
 
     pumpd session resume one
+    pumpd session resume one --recalculate
 
     Parameters
     ----------
@@ -184,13 +188,23 @@ async def resume(
         The bed, as in the configuration.
     pressure_released
         After an occlusion: the line's pressure was released away from the patient.
+    recalculate
+        Raise the rate, within all limits, to end at the planned time; never after an occlusion.
     yes
         Confirm without asking, for scripts; the figures are still printed.
+    override_by
+        Who passes a soft limit that the rest breaks at the raised rate ...
+    override_reason
+        ... and why. Recorded.
     json
         Print the final answer as JSON.
     """
-    args = {"mode": "extend", "pressure_released": pressure_released}
-    return await with_figures("session.resume", orders(where, who, bed, json=json), args, yes=yes)
+    person = orders(where, who, bed, json=json)
+    args = {"pressure_released": pressure_released, **overridden(override_by, override_reason)}
+    if not recalculate:
+        return await with_figures("session.resume", person, {"mode": "extend", **args}, yes=yes)
+    args["mode"] = "recalculate"
+    return await with_figures("session.resume", person, args, yes=yes, rate_as="catch_up_rate_ml_h")
 
 
 @session.command

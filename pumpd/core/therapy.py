@@ -165,6 +165,7 @@ def recalculated(turn: Turn, confirm: ev.Confirm | None = None) -> Plan | str:
     rate = rates.down(rest.value * 3600 / Decimal(round(left)))
     if rate is None:
         return "the pump cannot be set to the recalculated rate"
+    rate = max(rate, turn.planned_rate.value)  # of a pause that was hardly one: rounded down it may be a digit less
     offered = confirm.rate if confirm is not None else None
     if offered is not None and turn.planned_rate.value <= offered.value < rate:
         rate = rates.down(offered.value) or rate
@@ -187,6 +188,17 @@ def offer(state: State, now: float) -> tuple[MlPerHour, Ml] | None:
     turn = Turn(state, now)
     limit = turn.remaining()
     return None if limit is None else (turn.planned_rate, limit)
+
+
+def catch_up(state: State, now: float) -> MlPerHour | None:
+    """The rate that a resume with `recalculate` has to confirm now; None where it is not possible."""
+    if state.plan is None or state.phase is not Phase.PAUSED or state.hold is None:
+        return None
+    turn = Turn(state, now)
+    if state.hold.needs_pressure_release or turn.pressure_told:
+        return None
+    plan = recalculated(turn)
+    return None if isinstance(plan, str) else plan.rate_at(state.elapsed)
 
 
 def _begin(turn: Turn, by: ev.By, confirm: ev.Confirm | None, rate: MlPerHour, plan: Plan | None = None) -> None:

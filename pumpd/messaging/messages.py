@@ -192,6 +192,7 @@ class Session(Body):
     hold_reason: str | None
     confirm_rate_ml_h: Decimal | None = None  # the figures a start, resume or finish must confirm now
     confirm_volume_ml: Decimal | None = None
+    catch_up_rate_ml_h: Decimal | None = None  # ... and a resume that ends at the planned time
     unminded_s: int | None = None  # how long the pump would run on with its line dead; None: to its own limit
     unminded_ml: Decimal | None = None  # and how much it could still give, at most
     unminded_mg: Decimal | None = None

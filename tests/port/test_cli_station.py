@@ -85,6 +85,9 @@ def test_a_session_from_plan_to_release_and_its_replay(
     assert shown["phase"] == "paused"
     assert run("session", "resume", "one", "--yes") == DONE
     assert f"{plain(shown['confirm_volume_ml'])} mL at most" in capsys.readouterr().out
+    assert run("session", "pause", "one") == DONE
+    assert run("session", "resume", "one", "--recalculate", "--yes") == DONE
+    assert status(station, capsys)["telemetry"]["rate_plan_ml_h"] >= Decimal("46.66")
     assert run("session", "stop", "one") == DONE
     assert status(station, capsys)["telemetry"]["state"] == "ended"
     assert run("session", "end", "one") == DONE

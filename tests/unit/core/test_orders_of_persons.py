@@ -9,8 +9,8 @@ import pytest
 
 from pumpd.core import events as ev
 from pumpd.core.state import HaltLatch, Phase, Sight
-from pumpd.core.therapy import offer
-from pumpd.driver import Grid
+from pumpd.core.therapy import catch_up, offer
+from pumpd.driver import Grid, PumpAlarm
 from pumpd.units import Ml, MlPerHour
 from tests.unit.core.world import (
     FITTED,
@@ -195,6 +195,35 @@ def test_a_plan_that_catches_up_gives_the_rest_in_the_time_that_was_left() -> No
     assert pending.plan is not None
     past, rest_step = pending.plan.steps
     assert (past.seconds, rest_step.volume) == (case.state.elapsed, rest)
+
+
+def test_the_rate_that_would_catch_up_is_told_while_paused_and_is_what_is_taken() -> None:
+    case = Case().paused(600)
+    case.now = case.state.hold.at + 100
+    rate = catch_up(case.state, case.now)
+    assert rate is not None
+    assert rate > RATE
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm(rate), recalculate=True))
+    assert case.order.rate == rate
+
+
+def test_after_a_pause_that_was_hardly_one_the_rate_that_catches_up_is_the_plans() -> None:
+    case = Case().paused(600)
+    case.now = case.state.hold.at
+    rate = catch_up(case.state, case.now)
+    assert rate == case.state.plan.rate_at(case.state.elapsed)
+    case.now += 8  # while a person reads
+    case.feed(ev.ResumeOrdered(case.by(), case.confirm(rate), recalculate=True))
+    assert case.order.rate == rate
+
+
+def test_no_rate_is_told_where_nothing_may_be_caught_up() -> None:
+    running, late, blocked = Case().running(600), Case().paused(600), Case().paused(600)
+    assert catch_up(running.state, running.now) is None
+    assert catch_up(late.state, late.state.hold.at + late.plan.seconds) is None
+    assert catch_up(blocked.state, blocked.now) is not None
+    blocked.feed(ev.PumpTold(PumpAlarm("motor_stalled", "S")))
+    assert catch_up(blocked.state, blocked.now) is None
 
 
 def test_a_lower_rate_than_the_plans_is_no_catching_up() -> None:
