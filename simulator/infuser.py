@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from simulator.battery import Battery
 from simulator.motions import Motions
-from simulator.pump import FAULT, Drivable, Halt, Refused
+from simulator.pump import FAULT, OWN_KVO, Drivable, Halt, Refused
 from simulator.requests import FOR, Action, Value
 from simulator.troubles import RULES, Board, Rule, Trouble
 from simulator.volumetric import Volumetric
@@ -507,7 +507,7 @@ class Infuser:
         """The infusion is over: stop, keep the vein open or go on, as set."""
         author = self.motions.last[-1].by
         if self.at_limit == "kvo" and self.kvo_ml_h > 0:
-            self._move(Doing.KVO, min(self.kvo_ml_h, self.rate_ml_h), math.inf, author)
+            self._move(Doing.KVO, min(self.kvo_ml_h, self.rate_ml_h), math.inf, OWN_KVO)
             self._until_s = None if self.manners.kvo_s == math.inf else self.time_s + self.manners.kvo_s
             self._note("kvo", FAULT)
         elif self.at_limit == "continue":

@@ -15,7 +15,7 @@ KEPT = 200  # motions that are told one by one; the sums go on
 
 @dataclass
 class Motion:
-    """`by` gave it its rate, `started_by` started it: wire, keypad, foot switch, power return, device fault."""
+    """`by` gave it its rate, `started_by` started it: wire, keypad, foot switch, power return, kvo, device fault."""
 
     number: int
     by: str

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from simulator.motions import Motions
 
 FAULT = "device fault"  # who moves the motor when nobody does
+OWN_KVO = "kvo"  # ... or the pump itself, as it is set to, once its limit is reached
 
 
 class Refused(Exception):

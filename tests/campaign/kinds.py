@@ -21,15 +21,16 @@ class Facts:
     watchdog_s: int | None = None
     watchdog_minds_keys: bool = True  # ... also what was started at the keypad
     answers_s: float = 0.0  # how much longer than a New Era's its answers, polls and retries may take
+    limit_grain_ml: float = 1e-6  # how exactly a limit is what was ordered: a target stands on a counter's last digit
     checked: bool = True  # a flipped bit is noticed
 
 
 FACTS: Mapping[str, Facts] = {
     "newera": Facts(),
     "alaris": Facts(counted_ml=0.01, watchdog_s=15, watchdog_minds_keys=False, answers_s=4.0),
-    "perfusor": Facts(smallest_ml=0.1, counted_ml=0.1),
-    "infusomat": Facts(smallest_ml=0.1, counted_ml=0.1),
-    "harvard": Facts(answers_s=1.0, checked=False),
+    "perfusor": Facts(smallest_ml=0.1, counted_ml=0.1, answers_s=2.0),  # for 2 s after a key it takes no order
+    "infusomat": Facts(smallest_ml=0.1, counted_ml=0.1, answers_s=2.0),
+    "harvard": Facts(answers_s=1.0, limit_grain_ml=0.0001, checked=False),
 }
 
 

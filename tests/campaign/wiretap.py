@@ -106,7 +106,7 @@ def judge_setting(sent: Sent, given_ml: float, allowed_ml: float, kind: Kind, *,
         if limit == 0:
             raise RuleBroken("I1", f"{said.text} without any limit")
         left = context.plan_ml - given_ml + allowed_ml
-        if limit > kind.facts.smallest_ml + TINY and limit > left + TINY:
+        if limit > kind.facts.smallest_ml + kind.facts.limit_grain_ml and limit > left + kind.facts.limit_grain_ml:
             raise RuleBroken(
                 "I1", f"the pump's limit is set to {limit} mL, and only {left:.4f} mL of the plan are left"
             )
@@ -171,7 +171,7 @@ def _judge_start(one: Sent, begins: list[_Ordered], halts: list[tuple[int, float
         raise RuleBroken("I5", f"started with {rate} mL/h and {limit} mL, confirmed was {confirm}")
     if one.after_stall and not order.event.get("pressure_released"):
         raise RuleBroken("I4", "started after an occlusion, and nobody said that the pressure was released")
-    if not 0 < (in_pump := could_give(one.truth, kind)) <= limit + TINY:
+    if not 0 < (in_pump := could_give(one.truth, kind)) <= limit + kind.facts.limit_grain_ml:
         raise RuleBroken("I1", f"started with the limit {in_pump} mL in the pump, ordered was {limit}")
     if one.truth["set_rate_ml_h"] > rate + TINY:
         raise RuleBroken("I5", f"started at {one.truth['set_rate_ml_h']} mL/h, ordered was {rate}")
