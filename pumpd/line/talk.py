@@ -6,7 +6,9 @@ exchange and no coroutine wakes up in between; the caller's future is completed 
 A line is *dirty* while an answer to an older question may still be under way: after a time-out, after damaged bytes,
 after an alarm that a dialogue took for its answer, and after a STOP that cut an exchange. Before the next question one
 reply time-out of quiet passes and the framer is reset, so that no late answer is taken for the answer of the next
-question. Only the first question of a STOP goes out without that wait.
+question. What the driver takes for itself, such as a line check, is no answer and does not break the quiet: a pump that
+checks its line more often than that would never be asked again. Only the first question of a STOP goes out without that
+wait.
 """
 
 from __future__ import annotations
@@ -174,6 +176,7 @@ class Talk:
         self._dirty = False
         self._owed_until = -inf  # the deadline of a question that was given up before its time
         self._heard_at = -inf
+        self._loud_at = -inf  # wire time of the last bytes that an answer may be among
         self.answered_at = -inf  # wire time of the last valid frame
 
     # --- for the link -----------------------------------------------------------------------------------------------
@@ -239,24 +242,29 @@ class Talk:
         framer.silence(now - self._heard_at)
         self._heard_at = now
         framer.feed(data)
-        if self._stage is Stage.QUIET:
-            self._wait_until(min(max(self._due, now + self._ask.timeout_s), self._quiet_by))
         answer: Frame | None = None
+        taken, others = False, False
         for frame in framer.frames():
             if isinstance(frame, Damaged):
                 # Dropped, and the wait goes on: the true answer may be right behind the noise.
                 self.counters.damaged += 1
-                self._dirty = True
+                self._dirty = others = True
                 continue
             asking = self._stage is Stage.ASKING and answer is None
             if not self._for_dialogue(frame, asking):
+                taken, others = True, others or frame.kind == "alarm"
                 continue
+            others = True
             if asking and (self._ask.accept is None or self._ask.accept(frame)):
                 answer = frame
             else:
                 self.counters.late += 1
                 self._count_unasked(frame, now)
                 self._dirty = self._dirty or answer is not None  # two answers to one question: one of them is old
+        if others or not taken:  # half a frame is no frame yet, and may become an answer
+            self._loud_at = now
+            if self._stage is Stage.QUIET:
+                self._wait_until(min(max(self._due, now + self._ask.timeout_s), self._quiet_by))
         if answer is not None and self._job is not None:
             self.counters.answers += 1
             self._dirty = (
@@ -374,7 +382,7 @@ class Talk:
             self._advance(job.dialogue.send, None)
         elif self._stage is Stage.ASKING:
             self._no_answer(job)
-        elif self._heard_at + self._ask.timeout_s > now:
+        elif self._loud_at + self._ask.timeout_s > now:
             self._advance(job.dialogue.throw, Silent("not asked: the line does not get quiet"))
         else:
             self._framer.reset()

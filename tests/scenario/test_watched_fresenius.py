@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from simulator.families.fresenius_invented import Invented
 from tests.bedside import Bedside, Room, ward
 from tests.scenario.alarm_life import over, raised, standing, stopped
 
@@ -132,6 +133,26 @@ async def test_line_noise_changes_nothing(family: str) -> None:
         bed.do("clear_faults")
         await asyncio.sleep(10)
         assert state(bed) == "infusing"
+
+
+@pytest.mark.shows("H58")
+@pytest.mark.parametrize("enq_period_s", [0.3, 0.7])
+async def test_a_pump_that_checks_its_line_often_is_read_on_after_a_lost_byte(family: str, enq_period_s: float) -> None:
+    bed = Bedside(Room(), family=family, invented=Invented(enq_period_s=enq_period_s))
+    async with ward(bed):
+        await infusing(bed)
+        bed.do("fault", kind="drop", way="out", probability=0.1, for_s=3)
+        await asyncio.sleep(3)
+        await bed.until(lambda: state(bed) != "infusing" or bool(bed.alarms), 6)
+        await bed.until(lambda: state(bed) == "infusing" and not bed.alarms, 20)
+        before = bed.state.report
+        await asyncio.sleep(30)
+        report = bed.state.report
+        assert before is not None
+        assert report is not None
+        assert report.counted is not None
+        assert before.counted is not None
+        assert report.counted > before.counted, "it is read on"
 
 
 async def test_a_watched_pump_is_released_untouched_when_the_daemon_ends(family: str) -> None:

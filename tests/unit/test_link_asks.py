@@ -157,6 +157,34 @@ async def test_a_line_that_never_gets_quiet_is_given_up_without_asking() -> None
         assert times_of(bench, "start") == []
 
 
+@pytest.mark.shows("H58")
+@pytest.mark.parametrize("every_s", [0.07, 0.2])
+async def test_what_the_driver_takes_for_itself_does_not_break_the_quiet(every_s: float) -> None:
+    async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "hello" else None)) as bench:
+        with pytest.raises(Silent):
+            await bench.link.perform(say("hello"))
+        asked = bench.clock.wire()
+        asking = asyncio.create_task(bench.link.perform(say("next")))
+        while not asking.done():
+            bench.port.inject(b"*line check\n")
+            await asyncio.sleep(every_s)
+        assert await asking == "ok"
+        assert times_of(bench, "next") == [pytest.approx(asked + REPLY_S)]
+
+
+@pytest.mark.parametrize("other", [b"=ha", b"=damaged~\n", b"!stalled\n", b"=old\n", b"*line check\n=old\n"])
+async def test_whatever_else_comes_breaks_the_quiet(other: bytes) -> None:
+    async with link_bench(ToyDevice(says=lambda w: (0, b"") if w == "hello" else None)) as bench:
+        with pytest.raises(Silent):
+            await bench.link.perform(say("hello"))
+        asking = asyncio.create_task(bench.link.perform(say("next")))
+        await asyncio.sleep(0.1)
+        bench.port.inject(other)
+        loud = bench.clock.wire()
+        assert await asking == "ok"
+        assert times_of(bench, "next") == [pytest.approx(loud + REPLY_S)]
+
+
 async def test_two_answers_to_one_question_make_the_line_wait_before_the_next() -> None:
     async with link_bench(ToyDevice(says=answers_in_turn("first", (0.01, b"=old\n=true\n")))) as bench:
         await bench.link.perform(say("first"))
