@@ -83,6 +83,10 @@ def _check_pump(pump: PumpConfig, registry: Registry, alarm_codes: Collection[st
     checks: tuple[tuple[bool, Callable[[], str]], ...] = (
         (bool(unknown), lambda: f"{named}it tells alarms that pumpd does not know: {', '.join(unknown)}"),
         (
+            able.control and not able.stop,
+            lambda: f"{named}it would start {able.maker} {able.model} without being able to stop it; not used",
+        ),
+        (
             not (able.clinical_use or pump.laboratory or pump.simulated),
             lambda: f"{named}{able.maker} {able.model} is not meant for people; expected laboratory = true",
         ),

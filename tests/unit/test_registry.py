@@ -94,6 +94,21 @@ def test_a_laboratory_pump_has_to_be_called_one_outside_of_the_simulator() -> No
     assert told(laboratory, simulated=True, port="socket://localhost:1") == []
 
 
+@pytest.mark.shows("S5")
+@pytest.mark.parametrize("control", [False, True])
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_driver_that_starts_what_it_cannot_stop_is_refused(control: bool, stop: bool) -> None:
+    words = '[bed.one.pump] driver = "toy": it would start Acme Toy without being able to stop it; not used'
+    driver = ToyDriver(clinical_use=True, control=control, stop=stop)
+    assert told(driver) == ([words] if control and not stop else [])
+
+
+def test_no_driver_that_came_along_starts_what_it_cannot_stop() -> None:
+    for name, driver in find_drivers().drivers.items():
+        able = driver.open({}).capabilities
+        assert able.stop or not able.control, name
+
+
 def test_a_serial_number_proves_nothing_where_the_pump_cannot_tell_it() -> None:
     silent = ToyDriver(clinical_use=True, has_serial_number=False)
     (line,) = told(silent, serial_number="7", port="/dev/ttyUSB0")
