@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from rehearsal import lines_of
 
 from drivers import fresenius_wire as wire
+from drivers.fresenius import DRIVER
 from drivers.fresenius_wire import INTER_BYTE_S, LONGEST_FRAME, FreseniusFramer, NotOpen, spell
 from pumpd.driver import Damaged, Frame, Garbled, Refused
 
-EVERY = [raw for _, raw in lines_of("constructed", "fresenius")]
+NAMES = ("maker_example", "published", "constructed")
+EVERY = [raw for name in NAMES for _, raw in lines_of(name, "fresenius")]
 FRAMES = sorted({b"\x02" + part for raw in EVERY for part in raw.split(b"\x02")[1:]})
 FRAMES = sorted({raw[: raw.index(b"\x03") + 1] for raw in FRAMES if not raw.startswith(b"\x021LE;d00")})
 WRONG = b"\x021LE;d00\x03"  # the vector with the wrong check
@@ -54,6 +56,7 @@ def ways(raw: bytes) -> Iterable[list[bytes]]:
 
 
 def test_the_makers_own_example() -> None:
+    assert spell("", "PR;1F40") == lines_of("maker_example", "fresenius")[0][1]
     assert spell("", "PR;1F40") == bytes.fromhex("02 50 52 3b 31 46 34 30 34 37 03")
     assert wire.checksum(b"PR;1F40") == 0x47
 
@@ -70,6 +73,35 @@ def test_every_vector_has_the_check_it_says_and_is_spelled_so(raw: bytes) -> Non
     assert spell("", body.decode()) == raw
     if body[:1].isdigit():
         assert spell(body[:1].decode(), body[1:].decode()) == raw
+
+
+def test_every_answer_of_the_vectors_says_what_its_row_says() -> None:
+    numbers = {"b": 0x07, "d": 100, "r": 5000}  # modules 1 to 3; 10.0 mL/h; 5.000 mL
+    answers = [raw for name in NAMES for who, raw in lines_of(name, "fresenius") if who == "<"]
+    refused, read = set(), []
+    for frame in believed(answers):
+        if frame.kind == "refusal":
+            refused.add(str(wire.complaint("it", frame)).partition(": refused, ")[2])
+        for letter, value in wire.items(frame) if frame.kind == "reply" else ():
+            read.append(letter)
+            assert value == "MODULE DPS" or wire.number(letter, value) == numbers[letter]
+    assert sorted(read) == ["b", "b", "d", "d", "r", "r"]
+    assert refused == {"12 (alarm present)", "14 (no rate was chosen)", "1E (module link not open)"}
+    (event,) = (frame for frame in believed(answers) if frame.kind == "event")
+    assert list(wire.items(event)) == [("r", "000003E8")]
+    assert read_all([b"\x152"]) == [Frame("nak", b"2")]
+    assert (b"\x152" in answers, b"\x05" in answers) == (True, True)
+
+
+def test_what_the_pump_says_first_is_answered_as_in_the_vectors() -> None:
+    pump, lines = DRIVER.open({"module": 1}), lines_of("constructed", "fresenius")
+    told_first = [n for n, (who, _) in enumerate(lines) if who == "<" and (not n or lines[n - 1][0] == "<")]
+    assert len(told_first) == 2
+    for n in told_first:
+        pump.framer.feed(lines[n][1])
+        (frame,) = pump.framer.frames()
+        assert isinstance(frame, Frame)
+        assert pump.on_frame(frame, asking=False).send == lines[n + 1][1]
 
 
 def test_the_vector_with_a_wrong_check_is_damage() -> None:

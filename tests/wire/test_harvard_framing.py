@@ -38,6 +38,7 @@ from pumpd.driver import Damaged, Frame, Garbled, Grid, Motion
 from pumpd.units import Ml, MlPerHour
 
 REPLIES = [data for name in ("recorded", "constructed") for who, data in lines_of(name, "harvard") if who == "<"]
+POLL_OFF = ("recorded_poll_off", "constructed_poll_off")
 ODD = b"\nPump address set to 2\r\n02:\x11"  # the one reply whose text is of another address than its prompt
 GOOD = [reply for reply in REPLIES if reply != ODD]
 
@@ -138,10 +139,23 @@ def test_without_xon_a_bare_prompt_ends_a_reply_and_one_with_an_address_never_do
         Frame("reply", b">\n6 ul"),
     ]
     assert cut([b"\nTarget volume not set\r\nT*"], polled=False) == [Frame("reply", b"T*\nTarget volume not set")]
-    unended = [data for who, data in lines_of("unended", "harvard") if who == "<"]
+    ended, *unended = [data for name in POLL_OFF for who, data in lines_of(name, "harvard") if who == "<"]
+    assert cut([ended], polled=False) == [Frame("reply", b":\n1 ml/min")]
     assert unended == [b"\n01:368.605 ul\r\n01>", b"\n01T*"]
     assert cut(unended, polled=False) == []
-    assert cut(unended) == []
+    assert cut([ended, *unended]) == []
+
+
+@pytest.mark.shows("H58")
+@pytest.mark.parametrize("polled", [True, False])
+def test_an_answer_of_another_command_set_is_no_value(polled: bool) -> None:
+    for reply in (data for who, data in lines_of("other_sets", "harvard") if who == "<"):
+        for frame in cut([reply], polled=polled):
+            assert isinstance(frame, Damaged) or not any(
+                form.fullmatch(line)
+                for line in reply_of(frame).lines
+                for form in (RATE, VOLUME, TARGET, TARGET_TIME, STATUS)
+            )
 
 
 def test_without_xon_the_same_replies_come_byte_by_byte_and_an_xon_does_no_harm() -> None:
