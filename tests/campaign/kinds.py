@@ -9,6 +9,7 @@ from typing import Any
 from tests.campaign.readers import READERS, Reader
 from tests.families import KINDS
 
+USED_UP = 1e-9  # mL: a limit that was reached lets nothing through, and is one
 CONTROLLED = ("newera", "alaris", "perfusor", "infusomat", "harvard")
 
 
@@ -86,7 +87,10 @@ def could_give(truth: Mapping[str, Any], kind: Kind) -> float:
     limit = float(truth["limit_ml"])
     if limit and kind.family == "harvard":  # a target on its counter
         return limit - float(truth["infused_ml"])
-    return float(truth.get("limit_left_ml") or 0.0) if "limit_left_ml" in truth else limit
+    if "limit_left_ml" not in truth:
+        return limit
+    left = truth["limit_left_ml"]
+    return 0.0 if left is None else max(float(left), USED_UP)
 
 
 def told_limit(limit_ml: float, truth: Mapping[str, Any], kind: Kind) -> float:
